@@ -1,0 +1,3 @@
+//! The sandbox: gateways and the SMS carrier for development and tests.
+
+fn main() {}

@@ -1,0 +1,6 @@
+//! iParking: find, hold, park and pay for a parking space in Hanoi.
+//!
+//! Modules stand in the order in which they may depend on one another; `docs/ARCHITECTURE.md`
+//! has the table and `tests/architecture.rs` checks it.
+
+pub mod kernel;

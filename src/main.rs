@@ -1,0 +1,3 @@
+//! The one binary of the product; roles are subcommands.
+
+fn main() {}
