@@ -4,3 +4,4 @@
 //! has the table and `tests/architecture.rs` checks it.
 
 pub mod kernel;
+pub mod platform;

@@ -13,7 +13,17 @@ pub const VND_MAX: i64 = 1_000_000_000_000;
 /// An amount in whole VND. May be negative in ledger entries; prices and payments check the sign
 /// where they are made.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
     sqlx::Type,
 )]
 #[sqlx(transparent)]

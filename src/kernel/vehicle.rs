@@ -5,8 +5,21 @@ use serde::{Deserialize, Serialize};
 /// A class of vehicle. Bands by seats and weight follow the printed tariffs: Hanoi and HCMC price
 /// cars up to 9 seats, 10 to 16 seats, and trucks by payload (HCMC Resolution 01/2018/NQ-HĐND).
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type,
-    strum::EnumIter, strum::EnumString, strum::IntoStaticStr, strum::Display,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    sqlx::Type,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::Display,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
