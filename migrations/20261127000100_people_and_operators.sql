@@ -60,8 +60,6 @@ create table staff (
     role text not null check (role in ('manager', 'attendant', 'finance')),
     created_at timestamptz not null,
     disabled_at timestamptz,
-    failed_logins integer not null default 0,
-    locked_until timestamptz,
     check ((role = 'finance') = (operator_id is null))
 );
 
@@ -101,10 +99,13 @@ create index refresh_tokens_of_login on refresh_tokens (login_id);
 create table otp_challenges (
     id uuid primary key,
     phone text not null,
-    code_hash bytea not null check (octet_length(code_hash) = 32),
+    -- Random; the code is computed from it with the server's secret, so that neither this table
+    -- nor the job that sends the code tells it.
+    code_seed bytea not null check (octet_length(code_seed) = 32),
     created_at timestamptz not null,
     expires_at timestamptz not null,
     attempts integer not null default 0,
     used_at timestamptz
 );
 create index otp_challenges_of_phone on otp_challenges (phone, created_at);
+create index otp_challenges_by_age on otp_challenges using brin (created_at);
