@@ -5,4 +5,5 @@
 
 pub mod kernel;
 pub mod platform;
+pub mod lots;
 pub mod payments;
