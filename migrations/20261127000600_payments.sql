@@ -27,6 +27,8 @@ create table payments (
     provider_paid_at timestamptz,
     -- The money came after we had given the payment up.
     late boolean not null default false,
+    -- The provider took the money but holds it as suspicious: it does not expire meanwhile.
+    held boolean not null default false,
     refunding_vnd bigint not null default 0 check (refunding_vnd >= 0),
     refunded_vnd bigint not null default 0 check (refunded_vnd >= 0),
     constraint payments_refunds_within_capture check (refunding_vnd + refunded_vnd <= amount_vnd),
@@ -65,21 +67,24 @@ create table refunds (
     -- Our request id at the provider; the same on every retry.
     merchant_ref text not null unique,
     amount_vnd bigint not null check (amount_vnd > 0),
-    status text not null default 'pending' check (status in ('pending', 'succeeded', 'failed')),
+    -- Booked when the provider accepts it, done when it sent the money to the bank.
+    status text not null default 'pending'
+        check (status in ('pending', 'accepted', 'succeeded', 'failed')),
     reason text not null,
     -- Whether the fare is lowered with it (a complaint) or money nobody owed goes back.
     lowers_fare boolean not null,
     requested_by uuid,
     created_at timestamptz not null,
-    -- When it was last sent, for the provider's own reference by date.
-    sent_at timestamptz,
-    attempts integer not null default 0,
+    -- How often it was sent without an answer that we understood: then we ask before we repeat.
+    unanswered integer not null default 0,
+    -- The provider's own number of the refund.
     provider_ref text,
+    accepted_at timestamptz,
     done_at timestamptz,
     failure text
 );
 create index refunds_of_payment on refunds (payment_id);
-create index refunds_pending on refunds (created_at) where status = 'pending';
+create index refunds_open on refunds (created_at) where status in ('pending', 'accepted');
 
 -- What providers sent, as received, before anything is believed.
 create table provider_messages (

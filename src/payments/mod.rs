@@ -202,3 +202,55 @@ pub struct RefundNews {
     /// The gateway's own number of the refund.
     pub provider_txn: Option<String>,
 }
+
+/// What a gateway knows about a payment that we asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryAnswer {
+    /// The state of the payment.
+    Payment(Notification),
+    /// The state of its newest refund: a gateway may show one transaction per payment.
+    Refund {
+        /// The refund's state.
+        news: RefundNews,
+        /// The amount that goes back.
+        amount: Option<Vnd>,
+    },
+    /// The gateway has never seen the payment: the customer did not open the pay page.
+    NotFound,
+    /// The gateway did not answer the question; its own code.
+    NoAnswer(String),
+}
+
+/// A question about a payment.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// Names this question: up to 32 characters, new each time.
+    pub request_id: &'a str,
+    /// Our name for the payment.
+    pub merchant_ref: &'a MerchantRef,
+    /// When the payment was created, as it was signed on the pay page.
+    pub ordered_at: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A request to give money back.
+#[derive(Clone, Debug)]
+pub struct RefundOrder<'a> {
+    /// Names this refund: up to 32 characters, the same in every retry.
+    pub request_id: &'a str,
+    /// Our name for the payment.
+    pub merchant_ref: &'a MerchantRef,
+    /// How much goes back.
+    pub amount: Vnd,
+    /// How much was paid.
+    pub paid: Vnd,
+    /// The gateway's number of the payment, if it told us.
+    pub provider_txn: Option<&'a str>,
+    /// When the payment was created, as it was signed on the pay page.
+    pub ordered_at: Timestamp,
+    /// Who asks for it: an account's name without personal data.
+    pub created_by: &'a str,
+    /// Now.
+    pub now: Timestamp,
+}

@@ -8,8 +8,7 @@ use serde::de::{Deserializer, Visitor};
 
 use super::transaction::{Command, FULL_REFUND, PARTIAL_REFUND};
 use super::{Terminal, codes, read_amount, read_date, signature, transaction_number};
-use crate::kernel::money::Vnd;
-use crate::payments::{MerchantRef, Notification, RefundNews};
+use crate::payments::{MerchantRef, Notification, QueryAnswer, RefundNews};
 
 /// Type of a payment in answers.
 const PAYMENT: &str = "01";
@@ -64,24 +63,6 @@ pub enum BadAnswer {
     /// It answers another request: other command, terminal or order.
     #[error("the answer is to another request")]
     OtherRequest,
-}
-
-/// What VNPAY knows about an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueryAnswer {
-    /// The state of the payment.
-    Payment(Notification),
-    /// The state of its newest refund: VNPAY shows one transaction per order.
-    Refund {
-        /// The refund's state.
-        news: RefundNews,
-        /// The amount that goes back.
-        amount: Option<Vnd>,
-    },
-    /// VNPAY has never seen the order: the customer did not open the pay page.
-    NotFound,
-    /// VNPAY did not answer the question (its response code).
-    NoAnswer(String),
 }
 
 impl Answer {

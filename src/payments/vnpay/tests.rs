@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::answer::{Answer, BadAnswer, QueryAnswer};
+use super::answer::{Answer, BadAnswer};
 use super::signature::{page_text, page_url};
 use super::transaction::{Command, QuestionBody, RefundBody};
 use super::*;
-use crate::payments::{FailureReason, Outcome, RefundOutcome};
+use crate::payments::{FailureReason, Outcome, QueryAnswer, RefundOutcome};
 
 const VECTORS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vnpay/vectors.json"));

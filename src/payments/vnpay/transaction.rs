@@ -1,51 +1,15 @@
 //! VNPAY's question (`querydr`) and refund requests: JSON bodies signed over piped raw text,
 //! posted to the same address. Their answers are read in [`super::answer`].
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{AmountOutOfRange, Terminal, VERSION, signature, wire_amount, wire_date};
-use crate::kernel::money::Vnd;
-use crate::payments::MerchantRef;
+use crate::payments::{Question, RefundOrder};
 
 /// Type of a refund of the whole amount.
 pub(super) const FULL_REFUND: &str = "02";
 /// Type of a refund of a part.
 pub(super) const PARTIAL_REFUND: &str = "03";
-
-/// A question about the order `merchant_ref`.
-#[derive(Clone, Debug)]
-pub struct Question<'a> {
-    /// Up to 32 characters, new for each question.
-    pub request_id: &'a str,
-    /// Our name for the payment.
-    pub merchant_ref: &'a MerchantRef,
-    /// When the payment was created, as it was signed on the pay page.
-    pub ordered_at: Timestamp,
-    /// Now.
-    pub now: Timestamp,
-}
-
-/// A request to give money back.
-#[derive(Clone, Debug)]
-pub struct RefundOrder<'a> {
-    /// Up to 32 characters, the same in every retry of this refund.
-    pub request_id: &'a str,
-    /// Our name for the payment.
-    pub merchant_ref: &'a MerchantRef,
-    /// How much goes back.
-    pub amount: Vnd,
-    /// How much was paid.
-    pub paid: Vnd,
-    /// VNPAY's number of the payment, if it told us.
-    pub provider_txn: Option<&'a str>,
-    /// When the payment was created, as it was signed on the pay page.
-    pub ordered_at: Timestamp,
-    /// Who asks for it: an account name without personal data.
-    pub created_by: &'a str,
-    /// Now.
-    pub now: Timestamp,
-}
 
 /// A question's body. Members stand in the order in which they are signed.
 #[derive(Serialize)]
