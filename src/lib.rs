@@ -5,5 +5,6 @@
 
 pub mod kernel;
 pub mod platform;
+pub mod web;
 pub mod lots;
 pub mod payments;

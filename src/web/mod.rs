@@ -1,0 +1,5 @@
+//! Our HTTP toolkit: problems, extractors, observation of requests. Knows nothing of parking.
+
+pub mod extract;
+pub mod observe;
+pub mod problem;

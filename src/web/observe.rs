@@ -1,0 +1,80 @@
+//! One middleware around every request: its id, its span, its metrics, and problems for refusals
+//! that come from the library itself.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError, web};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::problem::{Code, Problem};
+use crate::platform::{App, telemetry};
+
+/// Wraps a request. The id goes out as `x-request-id`, into every log line and every job that the
+/// request causes.
+pub async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let app = request.app_data::<web::Data<App>>().cloned();
+    let id = app.map(|app| app.new_id::<Uuid>()).unwrap_or_default().to_string();
+    let method = request.method().clone();
+    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let span = tracing::info_span!(
+        "http.request", request_id = %id, http.method = %method, http.route = %route,
+    );
+    let request_for_errors = request.request().clone();
+    let work = async {
+        let response = match next.call(request).await {
+            Ok(response) => response.map_into_boxed_body(),
+            Err(error) => ServiceResponse::from_err(error, request_for_errors),
+        };
+        as_problem(response)
+    };
+    let mut response = telemetry::with_request_id(id.clone(), work).instrument(span.clone()).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    let status = response.status();
+    let labels =
+        [("route", route), ("method", method.to_string()), ("status", status.as_str().to_owned())];
+    metrics::counter!("http_requests_total", &labels).increment(1);
+    metrics::histogram!("http_request_seconds").record(started.elapsed());
+    if status.is_server_error() {
+        span.in_scope(|| tracing::warn!(http.status = status.as_u16(), "request was not served"));
+    }
+    Ok(response)
+}
+
+/// The library's own refusals (no such route, method not allowed, bad framing) as problems.
+fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    let has_body = response.headers().get(CONTENT_TYPE).is_some_and(|media| {
+        let media = media.as_bytes();
+        media.starts_with(b"application/") || media.starts_with(b"text/html")
+    });
+    if has_body || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let code = match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,
+        StatusCode::REQUEST_TIMEOUT => Code::RequestTimeout,
+        status if status.is_client_error() => Code::InvalidRequest,
+        _ => Code::InternalError,
+    };
+    let allow = response.headers().get("allow").cloned();
+    let (request, _) = response.into_parts();
+    let mut problem = Problem::new(code).error_response();
+    if let Some(allow) = allow {
+        problem.headers_mut().insert(HeaderName::from_static("allow"), allow);
+    }
+    ServiceResponse::new(request, problem)
+}
