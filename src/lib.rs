@@ -3,8 +3,13 @@
 //! Modules stand in the order in which they may depend on one another; `docs/ARCHITECTURE.md`
 //! has the table and `tests/architecture.rs` checks it.
 
+pub mod cli;
 pub mod kernel;
-pub mod platform;
-pub mod web;
+pub mod ledger;
 pub mod lots;
 pub mod payments;
+pub mod platform;
+pub mod routes;
+pub mod server;
+pub mod web;
+pub mod worker;

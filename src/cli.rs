@@ -1,0 +1,98 @@
+//! The command line: one binary, roles as subcommands.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::platform::config::Config;
+use crate::platform::{App, telemetry};
+use crate::{server, worker};
+
+/// Every database change, in order.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// iParking: find, hold, park and pay for a parking space in Hanoi.
+#[derive(Debug, Parser)]
+#[command(name = "iparking", version, about)]
+pub struct Cli {
+    /// Settings file (TOML); the environment overrides it.
+    #[arg(long, global = true, env = "IPARKING_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Serve the API.
+    Server,
+    /// Do background work.
+    Worker,
+    /// Bring the database up to date.
+    Migrate,
+    /// Settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check all settings and say everything that is wrong.
+    Check,
+}
+
+/// Runs the command line.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    telemetry::start("info,sqlx=warn");
+    let load = || Config::load(cli.config.as_deref());
+    match cli.role {
+        Role::Server => serve(App::connect(load()?)?).await,
+        Role::Worker => worker::run(App::connect(load()?)?, stop_on_signal()).await,
+        Role::Migrate => migrate(&App::connect(load()?)?).await,
+        Role::Config(ConfigCommand::Check) => {
+            load()?;
+            Ok(())
+        }
+    }
+}
+
+/// Applies what is missing. Safe to run from several processes at once (advisory lock).
+pub async fn migrate(app: &App) -> anyhow::Result<()> {
+    MIGRATIONS.run(app.db().pool()).await?;
+    Ok(())
+}
+
+async fn serve(app: App) -> anyhow::Result<()> {
+    let settings = app.config().server.clone();
+    let listener = TcpListener::bind(&settings.bind)?;
+    let metrics_listener = TcpListener::bind(&settings.metrics_bind)?;
+    let parts = server::Parts::start(app).await?;
+    tracing::info!(address = %settings.bind, "serving");
+    server::run(parts, listener, metrics_listener, stop_on_signal()).await
+}
+
+/// A token that is cancelled by Ctrl-C or SIGTERM.
+pub fn stop_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+        let terminated = async {
+            match terminate.as_mut() {
+                Some(signal) => {
+                    signal.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = terminated => {}
+        }
+        on_signal.cancel();
+    });
+    stop
+}

@@ -1,0 +1,55 @@
+//! Every URL of the public interface, in the order of `openapi.yaml`.
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Responder};
+
+use crate::platform::App;
+use crate::server::ContractJson;
+
+/// The contract, as served.
+pub const OPENAPI_YAML: &str = include_str!("../openapi.yaml");
+
+const DOCS_PAGE: &str = include_str!("web/docs_page.html");
+
+/// Registers every route.
+pub fn configure(routes: &mut ServiceConfig) {
+    configure_ops(routes);
+}
+
+fn configure_ops(routes: &mut ServiceConfig) {
+    routes
+        .service(web::resource("/healthz").route(web::get().to(healthz)))
+        .service(web::resource("/readyz").route(web::get().to(crate::server::readyz)))
+        .service(web::resource("/openapi.yaml").route(web::get().to(openapi_yaml)))
+        .service(web::resource("/openapi.json").route(web::get().to(openapi_json)))
+        .service(web::resource("/docs").route(web::get().to(docs)));
+}
+
+async fn healthz(_app: web::Data<App>) -> impl Responder {
+    HttpResponse::Ok().content_type("application/json").body(r#"{"status":"ok"}"#)
+}
+
+async fn openapi_yaml() -> impl Responder {
+    HttpResponse::Ok()
+        .content_type("application/yaml")
+        .insert_header((CACHE_CONTROL, "public, max-age=300"))
+        .body(OPENAPI_YAML)
+}
+
+async fn openapi_json(contract: web::Data<ContractJson>) -> impl Responder {
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header((CACHE_CONTROL, "public, max-age=300"))
+        .body(contract.0.clone())
+}
+
+async fn docs() -> impl Responder {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header((
+            CONTENT_SECURITY_POLICY,
+            "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:",
+        ))
+        .body(DOCS_PAGE)
+}
