@@ -29,15 +29,10 @@ pub async fn observe(
     let span = tracing::info_span!(
         "http.request", request_id = %id, http.method = %method, http.route = %route,
     );
-    let request_for_errors = request.request().clone();
-    let work = async {
-        let response = match next.call(request).await {
-            Ok(response) => response.map_into_boxed_body(),
-            Err(error) => ServiceResponse::from_err(error, request_for_errors),
-        };
-        as_problem(response)
-    };
-    let mut response = telemetry::with_request_id(id.clone(), work).instrument(span.clone()).await;
+    let work =
+        async { next.call(request).await.map(|done| as_problem(done.map_into_boxed_body())) };
+    let mut response =
+        telemetry::with_request_id(id.clone(), work).instrument(span.clone()).await?;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }

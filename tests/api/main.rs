@@ -1,0 +1,16 @@
+//! All tests through HTTP, in one binary.
+#![allow(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    missing_docs
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ops;

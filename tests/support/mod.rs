@@ -1,0 +1,18 @@
+//! What the tests stand on: a whole server on its own database, a client that checks every answer
+//! against the contract, and actors.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    missing_docs
+)]
+
+pub mod app;
+pub mod client;
+pub mod db;
