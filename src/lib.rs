@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod lots;
 pub mod payments;
 pub mod platform;
+pub mod reservations;
 pub mod routes;
 pub mod server;
 pub mod web;
