@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of parking. Everything a handler or a job needs from outside hangs on [`App`].
 
+pub mod audit_trail;
 pub mod config;
 pub mod db;
 pub mod groups;
