@@ -16,3 +16,4 @@
 pub mod app;
 pub mod client;
 pub mod db;
+pub mod proxy;
