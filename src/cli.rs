@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::platform::config::Config;
 use crate::platform::{App, telemetry};
-use crate::{server, worker};
+use crate::{dev, lots, server, worker};
 
 /// Every database change, in order.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -32,6 +32,10 @@ enum Role {
     Worker,
     /// Bring the database up to date.
     Migrate,
+    /// Enter the real lots, their zones and the printed tariffs; what is there already stays.
+    Seed,
+    /// Everything on this machine: private PostgreSQL and Redis, API, worker, sandbox.
+    Dev(dev::Options),
     /// Settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -45,12 +49,19 @@ enum ConfigCommand {
 
 /// Runs the command line.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    telemetry::start("info,sqlx=warn");
+    let quiet = matches!(cli.role, Role::Dev(_));
+    telemetry::start(if quiet { "error" } else { "info,sqlx=warn" });
     let load = || Config::load(cli.config.as_deref());
     match cli.role {
         Role::Server => serve(App::connect(load()?)?).await,
         Role::Worker => worker::run(App::connect(load()?)?, stop_on_signal()).await,
         Role::Migrate => migrate(&App::connect(load()?)?).await,
+        Role::Seed => {
+            let added = lots::seed::seed(&App::connect(load()?)?).await?;
+            tracing::info!(added, "lots seeded");
+            Ok(())
+        }
+        Role::Dev(options) => dev::run(options).await,
         Role::Config(ConfigCommand::Check) => {
             load()?;
             Ok(())

@@ -4,6 +4,7 @@
 //! has the table and `tests/architecture.rs` checks it.
 
 pub mod cli;
+pub mod dev;
 pub mod kernel;
 pub mod ledger;
 pub mod lots;

@@ -211,6 +211,18 @@ fn band_of(lat: f64) -> u16 {
     band.clamp(0.0, f64::from(u16::MAX)) as u16
 }
 
+/// Whether a point lies inside a polygon: a ray to the east crosses its sides an odd number of
+/// times. Degrees are taken as flat, which a city's zone is small enough for.
+pub fn inside(point: LatLng, corners: &[LatLng]) -> bool {
+    let next = corners.iter().cycle().skip(1);
+    corners.iter().zip(next).fold(false, |odd, (a, b)| {
+        let spans = (a.lat > point.lat) != (b.lat > point.lat);
+        let crosses =
+            spans && point.lng < (b.lng - a.lng) * (point.lat - a.lat) / (b.lat - a.lat) + a.lng;
+        odd != crosses
+    })
+}
+
 /// Twice the radius: how a search widens its circle.
 pub fn doubled(metres: f64) -> f64 {
     metres * 2.0
@@ -261,6 +273,18 @@ mod tests {
         let north = at(23.0, 105.0).distance_m(at(23.0, 106.0));
         assert!((south - 109_826.0).abs() < 5.0, "{south}");
         assert!((north - 102_355.0).abs() < 5.0, "{north}");
+    }
+
+    #[test]
+    fn inside_a_polygon_means_between_its_sides_also_where_it_is_hollow() {
+        // A U, open to the north.
+        let corners = [(0, 0), (0, 3), (3, 3), (3, 2), (1, 2), (1, 1), (3, 1), (3, 0)];
+        let corners = corners.map(|(n, e)| at(20.0 + f64::from(n), 105.0 + f64::from(e)));
+        assert!(inside(at(20.5, 106.5), &corners));
+        assert!(inside(at(22.5, 105.5), &corners));
+        assert!(!inside(at(22.5, 106.5), &corners));
+        assert!(!inside(at(20.5, 104.5), &corners));
+        assert!(!inside(at(20.5, 108.5), &corners));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod capacity;
 pub mod hours;
+pub mod seed;
 pub mod store;
 
 use jiff::Timestamp;
