@@ -83,6 +83,8 @@ fn http_client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .timeout(CALL_TIMEOUT)
         .no_proxy()
+        // A kept connection may be closing at the other end, and a failed call waits for minutes.
+        .pool_max_idle_per_host(0)
         .redirect(reqwest::redirect::Policy::none())
         // The merchant is on this machine; a fresh one has no root certificates to load.
         .tls_certs_only([])

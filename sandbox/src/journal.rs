@@ -3,11 +3,12 @@
 //! One thread writes; whatever piled up while it was syncing goes out with the next sync, so many
 //! payments share one `fsync`. A line cut in half by a crash was never answered and is dropped.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -16,6 +17,8 @@ use tokio::sync::watch;
 
 use crate::accounts::{Order, Refund};
 use crate::provider::Outcome;
+
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// One line of the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,19 +70,20 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the file for this process alone, and reads what it holds.
+    /// Opens the file for this process alone, and reads what it holds. Waits for up to `patience`
+    /// for a process that is just ending.
     ///
     /// # Errors
     /// When the file cannot be opened, is in use by another sandbox, or is damaged anywhere but
     /// in an unfinished last line.
-    pub fn open(path: &Path) -> anyhow::Result<(Self, Vec<Event>)> {
+    pub fn open(path: &Path, patience: Duration) -> anyhow::Result<(Self, Vec<Event>)> {
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .open(path)
             .with_context(|| format!("cannot open the books {}", path.display()))?;
-        file.try_lock()
+        lock(&file, patience)
             .with_context(|| format!("another sandbox has the books {}", path.display()))?;
         let events = read_events(&mut file)
             .with_context(|| format!("cannot read the books {}", path.display()))?;
@@ -120,6 +124,18 @@ impl Journal {
     fn close(self) {
         drop(self.sender);
         self.writer.join().unwrap();
+    }
+}
+
+fn lock(file: &File, patience: Duration) -> Result<(), TryLockError> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if start.elapsed() < patience => {
+                thread::sleep(LOCK_RETRY);
+            }
+            result => return result,
+        }
     }
 }
 
@@ -175,27 +191,27 @@ mod tests {
     #[test]
     fn a_half_written_last_line_is_dropped_and_damage_inside_is_refused() {
         let path = std::env::temp_dir().join(format!("journal-{:x}", rand::random::<u64>()));
-        let (mut journal, events) = Journal::open(&path).unwrap();
+        let (mut journal, events) = Journal::open(&path, Duration::ZERO).unwrap();
         assert!(events.is_empty());
         journal.append(&notified(1)).unwrap();
         journal.append(&notified(2)).unwrap();
-        assert!(Journal::open(&path).is_err(), "the books are locked");
+        assert!(Journal::open(&path, Duration::ZERO).is_err(), "the books are locked");
         journal.close();
 
         let whole = std::fs::read(&path).unwrap();
         let cut = [&whole[..], br#"{"event":"noti"#].concat();
         std::fs::write(&path, &cut).unwrap();
-        let (mut journal, events) = Journal::open(&path).unwrap();
+        let (mut journal, events) = Journal::open(&path, Duration::ZERO).unwrap();
         assert_eq!(events.len(), 2);
         journal.append(&notified(3)).unwrap();
         journal.close();
-        let (journal, events) = Journal::open(&path).unwrap();
+        let (journal, events) = Journal::open(&path, Duration::ZERO).unwrap();
         assert_eq!(events.len(), 3);
         journal.close();
 
         let damaged = [b"{}\n", &whole[..]].concat();
         std::fs::write(&path, damaged).unwrap();
-        assert!(Journal::open(&path).is_err());
+        assert!(Journal::open(&path, Duration::ZERO).is_err());
         std::fs::remove_file(&path).unwrap();
     }
 }

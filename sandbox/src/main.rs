@@ -17,7 +17,7 @@ mod provider;
 mod sms;
 mod vnpay;
 
-use std::io::Write;
+use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,7 +66,16 @@ struct Args {
     /// How long a refund stays "in process".
     #[arg(long, env = "IPARKING_SANDBOX_REFUND_MS", default_value_t = 2_000)]
     refund_ms: u64,
+    /// End when standard input is closed: a parent that holds its other end cannot leave an
+    /// orphan behind, however it dies.
+    #[arg(long, env = "IPARKING_SANDBOX_UNTIL_STDIN_CLOSES")]
+    until_stdin_closes: bool,
 }
+
+/// How long a start waits for the last run to let go of the books.
+const BOOKS_PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than clients keep idle connections, so that they never write into a closing one.
+const KEEP_ALIVE: Duration = Duration::from_mins(2);
 
 impl Args {
     fn vnpay(&self) -> anyhow::Result<app::VnpayConfig> {
@@ -89,7 +98,11 @@ impl Args {
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let args = Args::parse();
     // Whoever reaches it can take "payments"; so nobody beyond this machine may.
     anyhow::ensure!(
@@ -98,7 +111,7 @@ async fn main() -> anyhow::Result<()> {
         args.listen.ip()
     );
     let clock = clock::Clock::default();
-    let (journal, events) = journal::Journal::open(&args.books)?;
+    let (journal, events) = journal::Journal::open(&args.books, BOOKS_PATIENCE)?;
     let books = books::Books::new(journal, &events, clock.now());
     let sandbox = web::Data::new(app::Sandbox::new(clock, books, args.vnpay()?)?);
 
@@ -110,14 +123,27 @@ async fn main() -> anyhow::Result<()> {
             .configure(app::configure)
     })
     .workers(2)
+    .keep_alive(KEEP_ALIVE)
     .shutdown_timeout(2)
     .bind(args.listen)
     .with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = server.addrs().first().copied().context("no address was bound")?;
     let running = server.run();
     notify::resume(&sandbox);
+    if args.until_stdin_closes {
+        std::thread::spawn(end_with_stdin);
+    }
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening=http://{address}")?;
     stdout.flush()?;
     running.await.context("the server failed")
+}
+
+/// Everything that was answered is on disk, so there is nothing to tidy up.
+fn end_with_stdin() {
+    let mut stdin = std::io::stdin().lock();
+    let mut ignored = [0_u8; 256];
+    while matches!(stdin.read(&mut ignored), Ok(1..)) {}
+    tracing::info!("standard input was closed; ending");
+    std::process::exit(0);
 }

@@ -1,4 +1,4 @@
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -77,6 +77,22 @@ async fn an_ipn_waits_until_its_address_is_known() {
     let (status, answer) = sandbox.put(config, json!({ "ipn_url": ipn_url })).await;
     assert_eq!((status, answer["ipn_url"].as_str()), (200, Some(ipn_url.as_str())));
     merchant.wait_for_ipns(1).await;
+}
+
+#[test]
+fn it_ends_when_its_parent_lets_go_of_its_standard_input() {
+    let name = format!("orphan-{:016x}.jsonl", rand::random::<u64>());
+    let books = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_iparking-sandbox"))
+        .args(["--until-stdin-closes", "--vnpay-tmn-code", "X", "--vnpay-secret", "x", "--books"])
+        .arg(&books)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    std::fs::remove_file(books).unwrap();
 }
 
 #[test]
