@@ -4,14 +4,23 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use strum::IntoEnumIterator;
 use tokio_util::sync::CancellationToken;
 
+use crate::payments::ProviderKind;
 use crate::platform::config::Config;
 use crate::platform::{App, telemetry};
+<<<<<<< HEAD
 use crate::{dev, lots, server, worker};
+=======
+use crate::{audit, server, worker};
+>>>>>>> 70cbb14 (audit: State the invariants, count them again from the rows)
 
 /// Every database change, in order.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The most bytes of a sandbox's books that are read: those of some 400,000 payments.
+const BOOKS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// iParking: find, hold, park and pay for a parking space in Hanoi.
 #[derive(Debug, Parser)]
@@ -32,13 +41,28 @@ enum Role {
     Worker,
     /// Bring the database up to date.
     Migrate,
+<<<<<<< HEAD
     /// Enter the real lots, their zones and the printed tariffs; what is there already stays.
     Seed,
     /// Everything on this machine: private PostgreSQL and Redis, API, worker, sandbox.
     Dev(dev::Options),
+=======
+    /// Check the books and every invariant; exit code 1 when something is wrong.
+    Audit(AuditArguments),
+>>>>>>> 70cbb14 (audit: State the invariants, count them again from the rows)
     /// Settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, clap::Args)]
+struct AuditArguments {
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Compare with the books of a sandbox at this address, as well.
+    #[arg(long, env = "IPARKING_SANDBOX_URL")]
+    sandbox: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,12 +80,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Role::Server => serve(App::connect(load()?)?).await,
         Role::Worker => worker::run(App::connect(load()?)?, stop_on_signal()).await,
         Role::Migrate => migrate(&App::connect(load()?)?).await,
+<<<<<<< HEAD
         Role::Seed => {
             let added = lots::seed::seed(&App::connect(load()?)?).await?;
             tracing::info!(added, "lots seeded");
             Ok(())
         }
         Role::Dev(options) => dev::run(options).await,
+=======
+        Role::Audit(arguments) => audit(&App::connect(load()?)?, &arguments).await,
+>>>>>>> 70cbb14 (audit: State the invariants, count them again from the rows)
         Role::Config(ConfigCommand::Check) => {
             load()?;
             Ok(())
@@ -72,6 +100,30 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 /// Applies what is missing. Safe to run from several processes at once (advisory lock).
 pub async fn migrate(app: &App) -> anyhow::Result<()> {
     MIGRATIONS.run(app.db().pool()).await?;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+async fn audit(app: &App, arguments: &AuditArguments) -> anyhow::Result<()> {
+    let mut report = audit::database(app).await?;
+    if let Some(sandbox) = &arguments.sandbox {
+        for provider in ProviderKind::iter() {
+            let name: &str = provider.into();
+            let url = format!("{sandbox}/control/books/{name}");
+            let answer = app.outbound().get("audit.books", &url, BOOKS_BYTES_MAX).await?;
+            let books = serde_json::from_slice(&answer.body)?;
+            audit::outside::provider(app, name, &books, &mut report).await?;
+        }
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for found in &report.breaks {
+            println!("{}  {}: {}", found.invariant, found.demands, found.found);
+        }
+        println!("{} invariants checked, {} breaks", report.checked, report.breaks.len());
+    }
+    anyhow::ensure!(report.is_clean(), "the audit found breaks");
     Ok(())
 }
 

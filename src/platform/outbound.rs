@@ -48,7 +48,7 @@ pub enum OutboundError {
 pub struct OutboundAnswer {
     /// HTTP status.
     pub status: u16,
-    /// The body, at most 256 KiB.
+    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -81,7 +81,18 @@ impl Outbound {
         body: &impl Serialize,
     ) -> Result<OutboundAnswer, OutboundError> {
         let client = self.client.as_ref().ok_or(OutboundError::BreakerOpen)?;
-        self.send(what, url, client.post(url).json(body)).await
+        self.send(what, url, client.post(url).json(body), ANSWER_BYTES_MAX).await
+    }
+
+    /// Gets an answer of at most `bytes_max` bytes.
+    pub async fn get(
+        &self,
+        what: &'static str,
+        url: &str,
+        bytes_max: usize,
+    ) -> Result<OutboundAnswer, OutboundError> {
+        let client = self.client.as_ref().ok_or(OutboundError::BreakerOpen)?;
+        self.send(what, url, client.get(url), bytes_max).await
     }
 
     /// Whether calls to this URL's host are made at the moment.
@@ -98,6 +109,7 @@ impl Outbound {
         what: &'static str,
         url: &str,
         request: reqwest::RequestBuilder,
+        bytes_max: usize,
     ) -> Result<OutboundAnswer, OutboundError> {
         if !self.is_open(url) {
             metrics::counter!("outbound_total", "call" => what, "outcome" => "breaker")
@@ -105,7 +117,7 @@ impl Outbound {
             return Err(OutboundError::BreakerOpen);
         }
         let started = Instant::now();
-        let outcome = read_answer(request).await;
+        let outcome = read_answer(request, bytes_max).await;
         let word = if outcome.is_ok() { "answered" } else { "failed" };
         metrics::counter!("outbound_total", "call" => what, "outcome" => word).increment(1);
         metrics::histogram!("outbound_seconds", "call" => what).record(started.elapsed());
@@ -127,7 +139,10 @@ impl Outbound {
     }
 }
 
-async fn read_answer(request: reqwest::RequestBuilder) -> Result<OutboundAnswer, OutboundError> {
+async fn read_answer(
+    request: reqwest::RequestBuilder,
+    bytes_max: usize,
+) -> Result<OutboundAnswer, OutboundError> {
     let mut response = request.send().await.map_err(|error| {
         if error.is_connect() {
             OutboundError::NotSent(error.without_url())
@@ -140,7 +155,7 @@ async fn read_answer(request: reqwest::RequestBuilder) -> Result<OutboundAnswer,
     while let Some(chunk) =
         response.chunk().await.map_err(|error| OutboundError::Unknown(Some(error.without_url())))?
     {
-        if body.len().saturating_add(chunk.len()) > ANSWER_BYTES_MAX {
+        if body.len().saturating_add(chunk.len()) > bytes_max {
             return Err(OutboundError::Unknown(None));
         }
         body.extend_from_slice(&chunk);
