@@ -25,7 +25,9 @@ create table lots (
     created_at timestamptz not null,
     updated_at timestamptz not null
 );
-create index lots_of_operator on lots (operator_id, id);
+create index lots_of_operator on lots (operator_id, code);
+-- Servers ask every second whether a lot changed.
+create index lots_by_change on lots (updated_at);
 
 -- The only row that decides whether a space is free. Every change adds one to `version`, so that
 -- copies (Redis, the servers' memory) can be written in any order: the newer version wins.

@@ -228,6 +228,11 @@ pub fn doubled(metres: f64) -> f64 {
     metres * 2.0
 }
 
+/// Half the radius: how a search narrows its circle.
+pub fn halved(metres: f64) -> f64 {
+    metres / 2.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

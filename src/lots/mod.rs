@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod hours;
 pub mod seed;
 pub mod store;
+pub mod words;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -331,7 +332,7 @@ mod tests {
     fn every_feature_has_a_bit_of_its_own() {
         let bits: Vec<u16> = Feature::iter().map(Feature::bit).collect();
         let all = bits.iter().fold(0_u16, |sum, bit| sum | bit);
-        assert_eq!(all.count_ones() as usize, bits.len());
+        assert_eq!(bits.len(), usize::try_from(all.count_ones()).unwrap());
     }
 
     #[rstest]

@@ -157,12 +157,21 @@ pub async fn page(
     every(records)
 }
 
-/// How many lots there are and when one was last changed: equal answers mean that nothing changed.
-pub async fn mark(conn: &mut PgConnection) -> Result<(i64, Option<Timestamp>), DbError> {
-    let row = sqlx::query!(r#"select count(*) as "count!", max(updated_at) as newest from lots"#)
-        .fetch_one(conn)
-        .await?;
-    Ok((row.count, row.newest.map(jiff_sqlx::Timestamp::to_jiff)))
+/// What the lots looked like at one moment; equal marks mean that hardly anything changed.
+pub type Mark = (Option<Timestamp>, Option<LotId>);
+
+/// The newest change and the newest lot: two index look-ups, cheap enough for every second.
+pub async fn mark(conn: &mut PgConnection) -> Result<Mark, DbError> {
+    let row = sqlx::query!(
+        r#"
+        select
+            (select max(updated_at) from lots) as changed,
+            (select id from lots order by id desc limit 1) as "newest: LotId"
+        "#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.changed.map(jiff_sqlx::Timestamp::to_jiff), row.newest))
 }
 
 /// Enters a lot.
