@@ -9,8 +9,6 @@ pub mod web;
 pub mod ledger;
 pub mod lots;
 pub mod occupancy;
-pub mod payments;
-pub mod platform;
 pub mod reservations;
 pub mod payments;
 pub mod audit;
