@@ -14,10 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::ids::PaymentId;
 use crate::kernel::money::Vnd;
 
+pub mod message_store;
 pub mod providers;
+pub mod record;
+pub mod refund_store;
 pub mod status;
+pub mod store;
 pub mod vnpay;
 
+pub use record::{Payment, Refund};
 pub use status::{PaymentStatus, RefundStatus, Step, status_with_refunds};
 
 /// Who collects the money. A new variant breaks the build wherever it must be learned.
@@ -30,6 +35,7 @@ pub use status::{PaymentStatus, RefundStatus, Step, status_with_refunds};
     Hash,
     Serialize,
     Deserialize,
+    sqlx::Type,
     strum::EnumIter,
     strum::EnumString,
     strum::IntoStaticStr,
@@ -37,6 +43,7 @@ pub use status::{PaymentStatus, RefundStatus, Step, status_with_refunds};
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum ProviderKind {
     /// VNPAY's bank gateway, interface version 2.1.0.
     Vnpay,
@@ -91,6 +98,7 @@ impl fmt::Display for MerchantRef {
     Hash,
     Serialize,
     Deserialize,
+    sqlx::Type,
     strum::EnumIter,
     strum::EnumString,
     strum::IntoStaticStr,
@@ -98,6 +106,7 @@ impl fmt::Display for MerchantRef {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum FailureReason {
     /// The customer cancelled.
     CustomerCancelled,

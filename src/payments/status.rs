@@ -16,6 +16,7 @@ use crate::kernel::money::Vnd;
     Hash,
     Serialize,
     Deserialize,
+    sqlx::Type,
     strum::EnumIter,
     strum::EnumString,
     strum::IntoStaticStr,
@@ -23,6 +24,7 @@ use crate::kernel::money::Vnd;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum PaymentStatus {
     /// Nobody knows yet whether money moved.
     Pending,
@@ -132,6 +134,7 @@ fn closed_by(reason: FailureReason) -> PaymentStatus {
     Hash,
     Serialize,
     Deserialize,
+    sqlx::Type,
     strum::EnumIter,
     strum::EnumString,
     strum::IntoStaticStr,
@@ -139,6 +142,7 @@ fn closed_by(reason: FailureReason) -> PaymentStatus {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum RefundStatus {
     /// Written down; the gateway may or may not know it.
     Pending,
