@@ -71,8 +71,6 @@ create table refunds (
     status text not null default 'pending'
         check (status in ('pending', 'accepted', 'succeeded', 'failed')),
     reason text not null,
-    -- Whether the fare is lowered with it (a complaint) or money nobody owed goes back.
-    lowers_fare boolean not null,
     requested_by uuid,
     created_at timestamptz not null,
     -- How often it was sent without an answer that we understood: then we ask before we repeat.

@@ -14,12 +14,21 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::ids::PaymentId;
 use crate::kernel::money::Vnd;
 
+pub mod dues;
+pub mod follow;
+pub mod groups;
 pub mod message_store;
 pub mod providers;
 pub mod record;
+pub mod refund_books;
 pub mod refund_store;
+pub mod refunds;
+pub mod service;
+pub mod session_store;
+pub mod settle;
 pub mod status;
 pub mod store;
+pub mod view;
 pub mod vnpay;
 
 pub use record::{Payment, Refund};
@@ -189,7 +198,8 @@ pub struct Charge {
 }
 
 /// What a gateway says about a refund, in our words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RefundOutcome {
     /// Taken, in process.
     Accepted,

@@ -147,8 +147,6 @@ pub struct Refund {
     pub status: RefundStatus,
     /// Why, for the books.
     pub reason: String,
-    /// Whether the fare is lowered with it, or money that nobody owed goes back.
-    pub lowers_fare: bool,
     /// Who asked for it; `None` for our own policy.
     pub requested_by: Option<StaffId>,
     /// When it was written down.
@@ -175,7 +173,6 @@ impl Refund {
             amount,
             status: RefundStatus::Pending,
             reason: String::new(),
-            lowers_fare: false,
             requested_by: None,
             created_at: now,
             unanswered: 0,

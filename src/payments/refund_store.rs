@@ -15,7 +15,6 @@ struct RefundRow {
     amount_vnd: Vnd,
     status: RefundStatus,
     reason: String,
-    lowers_fare: bool,
     requested_by: Option<StaffId>,
     created_at: jiff_sqlx::Timestamp,
     unanswered: i32,
@@ -34,7 +33,6 @@ impl From<RefundRow> for Refund {
             amount: row.amount_vnd,
             status: row.status,
             reason: row.reason,
-            lowers_fare: row.lowers_fare,
             requested_by: row.requested_by,
             created_at: row.created_at.to_jiff(),
             unanswered: row.unanswered,
@@ -58,7 +56,6 @@ macro_rules! refunds {
                 amount_vnd as "amount_vnd: Vnd",
                 status as "status: RefundStatus",
                 reason,
-                lowers_fare,
                 requested_by as "requested_by: StaffId",
                 created_at,
                 unanswered,
@@ -78,10 +75,9 @@ pub async fn insert(tx: &mut PgConnection, refund: &Refund) -> Result<(), DbErro
     sqlx::query!(
         r#"
         insert into refunds (
-            id, payment_id, merchant_ref, amount_vnd, status, reason, lowers_fare, requested_by,
-            created_at
+            id, payment_id, merchant_ref, amount_vnd, status, reason, requested_by, created_at
         )
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
         "#,
         refund.id.get(),
         refund.payment_id.get(),
@@ -89,7 +85,6 @@ pub async fn insert(tx: &mut PgConnection, refund: &Refund) -> Result<(), DbErro
         refund.amount.get(),
         refund.status.as_str(),
         refund.reason,
-        refund.lowers_fare,
         refund.requested_by.map(StaffId::get),
         refund.created_at.to_sqlx() as _,
     )
