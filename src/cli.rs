@@ -10,11 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::payments::ProviderKind;
 use crate::platform::config::Config;
 use crate::platform::{App, telemetry};
-<<<<<<< HEAD
-use crate::{dev, lots, server, worker};
-=======
-use crate::{audit, server, worker};
->>>>>>> 70cbb14 (audit: State the invariants, count them again from the rows)
+use crate::{audit, dev, lots, server, worker};
 
 /// Every database change, in order.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -41,15 +37,12 @@ enum Role {
     Worker,
     /// Bring the database up to date.
     Migrate,
-<<<<<<< HEAD
     /// Enter the real lots, their zones and the printed tariffs; what is there already stays.
     Seed,
     /// Everything on this machine: private PostgreSQL and Redis, API, worker, sandbox.
     Dev(dev::Options),
-=======
     /// Check the books and every invariant; exit code 1 when something is wrong.
     Audit(AuditArguments),
->>>>>>> 70cbb14 (audit: State the invariants, count them again from the rows)
     /// Settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -80,16 +73,13 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Role::Server => serve(App::connect(load()?)?).await,
         Role::Worker => worker::run(App::connect(load()?)?, stop_on_signal()).await,
         Role::Migrate => migrate(&App::connect(load()?)?).await,
-<<<<<<< HEAD
         Role::Seed => {
             let added = lots::seed::seed(&App::connect(load()?)?).await?;
             tracing::info!(added, "lots seeded");
             Ok(())
         }
         Role::Dev(options) => dev::run(options).await,
-=======
         Role::Audit(arguments) => audit(&App::connect(load()?)?, &arguments).await,
->>>>>>> 70cbb14 (audit: State the invariants, count them again from the rows)
         Role::Config(ConfigCommand::Check) => {
             load()?;
             Ok(())

@@ -285,7 +285,7 @@ mod tests {
     fn a_stated_number_of_one_class_is_kept_as_stated() {
         let coaches = lot("HN-001");
         assert_eq!(coaches.capacity, vec![(VehicleClass::Bus, 150)]);
-        assert_eq!(coaches.capacity_source, CapacitySource::Stated);
+        assert_eq!(coaches.lot.capacity_source, CapacitySource::Stated);
         let street = lot("HN-003");
         assert_eq!(street.capacity, vec![(VehicleClass::Car, 35)]);
         assert_eq!(street.lot.address, "Phố Nguyễn Khuyến, 19/5, Hà Nội");
@@ -295,7 +295,7 @@ mod tests {
     fn a_stated_total_of_several_classes_is_split_and_called_an_estimate() {
         let mixed = lot("HN-015");
         assert_eq!(mixed.capacity, vec![(VehicleClass::Bus, 60), (VehicleClass::Car, 240)]);
-        assert_eq!(mixed.capacity_source, CapacitySource::Estimate);
+        assert_eq!(mixed.lot.capacity_source, CapacitySource::Estimate);
     }
 
     #[test]
@@ -303,7 +303,7 @@ mod tests {
         let two_wheelers = lot("HN-013");
         let classes: Vec<_> = two_wheelers.capacity.iter().map(|(class, _)| *class).collect();
         assert_eq!(classes, [VehicleClass::Motorbike, VehicleClass::Bicycle]);
-        assert_eq!(two_wheelers.capacity_source, CapacitySource::Estimate);
+        assert_eq!(two_wheelers.lot.capacity_source, CapacitySource::Estimate);
     }
 
     #[test]
