@@ -11,7 +11,7 @@
 //! Locks are taken in the order: driver, capacity rows by lot and class, reservation.
 
 pub mod decide;
-pub mod ends;
+pub mod end_store;
 pub mod filter;
 pub mod service;
 pub mod store;

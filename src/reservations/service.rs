@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::decide::Facts;
 use super::filter::FullSpaces;
 use super::writer::{self, Outcome, WRITERS, whole_us};
-use super::{HoldRequest, Refusal, Reservation, ReservationError, ReservationStatus, ends, store};
+use super::{HoldRequest, Refusal, Reservation, ReservationError, ReservationStatus, end_store, store};
 use crate::kernel::ids::{DriverId, ReservationId};
 use crate::lots::capacity::CapacityRow;
+use crate::occupancy::service::{Occupancy, Room};
 use crate::platform::App;
 use crate::platform::db::DbError;
 use crate::platform::groups::{GroupLimits, GroupWriter};
@@ -28,7 +30,7 @@ const SWEEPS_MAX: u32 = 50;
 /// The way to a hold: the early filter and the group writer behind it. Cheap to clone.
 #[derive(Clone)]
 pub struct Reservations {
-    app: App,
+    occupancy: Occupancy,
     full: Arc<FullSpaces>,
     writer: GroupWriter<HoldRequest, Outcome>,
     lookups: GroupWriter<HoldRequest, Option<Facts>>,
@@ -36,12 +38,13 @@ pub struct Reservations {
 
 impl Reservations {
     /// Starts the writers; they end with the process.
-    pub fn start(app: &App) -> Reservations {
+    pub fn start(occupancy: &Occupancy) -> Reservations {
+        let app = occupancy.app();
         let full = Arc::new(FullSpaces::default());
         let writer = {
-            let (app_of_writer, full) = (app.clone(), Arc::clone(&full));
+            let (occupancy, full) = (occupancy.clone(), Arc::clone(&full));
             GroupWriter::start(app, WRITERS, move |requests| {
-                writer::work(app_of_writer.clone(), Arc::clone(&full), requests)
+                writer::work(occupancy.clone(), Arc::clone(&full), requests)
             })
         };
         let lookups = {
@@ -50,7 +53,7 @@ impl Reservations {
                 look_up(app_of_lookups.clone(), requests)
             })
         };
-        Reservations { app: app.clone(), full, writer, lookups }
+        Reservations { occupancy: occupancy.clone(), full, writer, lookups }
     }
 
     /// Holds a space, or says why not. Decided and durable when this returns; the decision is
@@ -75,6 +78,18 @@ impl Reservations {
         held
     }
 
+    /// The answer that the same request got before, if it was made before.
+    pub async fn known(
+        &self,
+        request: &HoldRequest,
+    ) -> Result<Option<Reservation>, ReservationError> {
+        let facts = self.lookups.submit(request.clone()).await;
+        match facts.map_err(ReservationError::Undecided)? {
+            Some(facts) => known_of(request, &facts).transpose(),
+            None => Err(DbError::Unavailable(None).into()),
+        }
+    }
+
     /// The answer to a request for a lot that is full by Postgres and by Redis; `None` when the
     /// writer has to decide.
     async fn refused_early(
@@ -85,18 +100,27 @@ impl Reservations {
             return None;
         }
         let facts = self.lookups.submit(request.clone()).await.ok()??;
-        if let Some((hold, hash)) = facts.known {
-            let same = hash == request.hash;
-            return Some(if same {
-                Ok(hold.as_created())
-            } else {
-                Err(ReservationError::Refused(Refusal::KeyReused))
-            });
+        if let Some(known) = known_of(request, &facts) {
+            return Some(known);
         }
-        let space = (request.lot_id, facts.class?);
-        let refused = self.full.has(space) && full_by_redis(&self.app, space).await;
+        let (lot, class) = (request.lot_id, facts.class?);
+        let refused =
+            self.full.has((lot, class)) && self.occupancy.room(lot, class).await == Room::Full;
         refused.then_some(Err(ReservationError::Refused(Refusal::LotFull)))
     }
+}
+
+/// The answer that the request's key got before, if it was used.
+fn known_of(
+    request: &HoldRequest,
+    facts: &Facts,
+) -> Option<Result<Reservation, ReservationError>> {
+    let (hold, hash) = facts.known.as_ref()?;
+    Some(if *hash == request.hash {
+        Ok(hold.clone().as_created())
+    } else {
+        Err(ReservationError::Refused(Refusal::KeyReused))
+    })
 }
 
 async fn look_up(app: App, requests: Vec<HoldRequest>) -> Vec<Option<Facts>> {
@@ -110,13 +134,15 @@ async fn look_up(app: App, requests: Vec<HoldRequest>) -> Vec<Option<Facts>> {
     }
 }
 
-async fn full_by_redis(_app: &App, _space: super::decide::SpaceKey) -> bool {
-    false
-}
-
 /// Shows changed capacity rows to Redis and the other servers, after the commit. Not waited for:
 /// what is lost here is repaired by the sweep that compares Redis with Postgres.
-pub fn show(_app: &App, _rows: Vec<CapacityRow>) {}
+pub fn show(occupancy: &Occupancy, rows: Vec<CapacityRow>) {
+    if rows.is_empty() {
+        return;
+    }
+    let shown = occupancy.clone();
+    occupancy.app().spawn(async move { shown.show(&rows).await });
+}
 
 /// A driver's hold.
 pub async fn find(
@@ -125,20 +151,21 @@ pub async fn find(
     id: ReservationId,
 ) -> Result<Reservation, ReservationError> {
     let found: Result<Option<Reservation>, DbError> =
-        on_conn!(app.db(), |conn| ends::find(conn, driver, id).await);
+        on_conn!(app.db(), |conn| end_store::find(conn, driver, id).await);
     found?.ok_or(ReservationError::NotFound)
 }
 
 /// Gives a held space back. Cancelling again gives the same answer.
 pub async fn cancel(
-    app: &App,
+    occupancy: &Occupancy,
     driver: DriverId,
     id: ReservationId,
 ) -> Result<Reservation, ReservationError> {
+    let app = occupancy.app();
     let now = whole_us(app.now());
     let (hold, changed): (Reservation, Option<CapacityRow>) =
         in_tx!(app.db(), "reservations.cancel", |tx| cancel_in(tx, driver, id, now).await)?;
-    show(app, changed.into_iter().collect());
+    show(occupancy, changed.into_iter().collect());
     Ok(hold)
 }
 
@@ -148,13 +175,13 @@ async fn cancel_in(
     id: ReservationId,
     now: Timestamp,
 ) -> Result<(Reservation, Option<CapacityRow>), ReservationError> {
-    let hold = ends::find(tx, driver, id).await?.ok_or(ReservationError::NotFound)?;
-    ends::lock_space(tx, hold.lot_id, hold.vehicle_class).await?;
-    if let Some(ended) = ends::end(tx, driver, id, ReservationStatus::Cancelled, now).await? {
-        let row = ends::change_space(tx, hold.lot_id, hold.vehicle_class, -1, 0).await?;
+    let hold = end_store::find(tx, driver, id).await?.ok_or(ReservationError::NotFound)?;
+    end_store::lock_space(tx, hold.lot_id, hold.vehicle_class).await?;
+    if let Some(ended) = end_store::end(tx, driver, id, ReservationStatus::Cancelled, now).await? {
+        let row = end_store::change_space(tx, hold.lot_id, hold.vehicle_class, -1, 0).await?;
         return Ok((ended, Some(row)));
     }
-    let hold = ends::find(tx, driver, id).await?.ok_or(ReservationError::NotFound)?;
+    let hold = end_store::find(tx, driver, id).await?.ok_or(ReservationError::NotFound)?;
     match hold.status {
         ReservationStatus::Cancelled => Ok((hold, None)),
         ReservationStatus::Used => Err(ReservationError::NotHeld(hold.status)),
@@ -173,10 +200,10 @@ pub async fn use_hold(
     id: ReservationId,
     now: Timestamp,
 ) -> Result<Reservation, ReservationError> {
-    if let Some(used) = ends::end(tx, driver, id, ReservationStatus::Used, now).await? {
+    if let Some(used) = end_store::end(tx, driver, id, ReservationStatus::Used, now).await? {
         return Ok(used);
     }
-    let hold = ends::find(tx, driver, id).await?.ok_or(ReservationError::NotFound)?;
+    let hold = end_store::find(tx, driver, id).await?.ok_or(ReservationError::NotFound)?;
     Err(ReservationError::NotHeld(match hold.status {
         ReservationStatus::Held => ReservationStatus::Expired,
         ended => ended,
@@ -185,15 +212,16 @@ pub async fn use_hold(
 
 /// Expires the holds whose time is over and shows the freed spaces; gives their number. Run every
 /// second by one worker; two at once do no harm.
-pub async fn expire_holds(app: &App) -> Result<i64, ReservationError> {
+pub async fn expire_holds(occupancy: &Occupancy) -> Result<i64, ReservationError> {
+    let app = occupancy.app();
     let mut total = 0_i64;
     for _ in 0..SWEEPS_MAX {
         let now = whole_us(app.now());
         let (changed, expired): (Vec<CapacityRow>, i64) =
             in_tx!(app.db(), "reservations.expire", |tx| {
-                ends::expire(tx, now, SWEEP_MAX).await.map_err(ReservationError::from)
+                end_store::expire(tx, now, SWEEP_MAX).await.map_err(ReservationError::from)
             })?;
-        show(app, changed);
+        show(occupancy, changed);
         total = total.saturating_add(expired);
         if expired < SWEEP_MAX {
             break;
@@ -204,4 +232,18 @@ pub async fn expire_holds(app: &App) -> Result<i64, ReservationError> {
             .increment(u64::try_from(total).unwrap_or(0));
     }
     Ok(total)
+}
+
+/// A driver's holds, newest first.
+pub async fn list(
+    app: &App,
+    driver: DriverId,
+    status: Option<ReservationStatus>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Reservation>, ReservationError> {
+    let listed: Result<Vec<Reservation>, DbError> = on_conn!(app.db(), |conn| {
+        end_store::page(conn, driver, status, before, limit).await
+    });
+    Ok(listed?)
 }

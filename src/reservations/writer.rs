@@ -13,6 +13,7 @@ use super::{HoldRequest, Refusal, Reservation, ReservationError, ReservationStat
 use crate::in_tx;
 use crate::kernel::ids::LotId;
 use crate::lots::capacity::CapacityRow;
+use crate::occupancy::service::Occupancy;
 use crate::platform::App;
 use crate::platform::db::DbError;
 use crate::platform::groups::GroupLimits;
@@ -41,18 +42,23 @@ struct Decided {
 }
 
 /// Decides a group and shows the result; one outcome per request, in order.
-pub async fn work(app: App, full: Arc<FullSpaces>, requests: Vec<HoldRequest>) -> Vec<Outcome> {
+pub async fn work(
+    occupancy: Occupancy,
+    full: Arc<FullSpaces>,
+    requests: Vec<HoldRequest>,
+) -> Vec<Outcome> {
+    let app = occupancy.app();
     metrics::histogram!("reservation_group_size")
         .record(f64::from(u32::try_from(requests.len()).unwrap_or(u32::MAX)));
-    match transact(&app, &requests).await {
-        Ok(decided) => conclude(&app, &full, decided),
+    match transact(app, &requests).await {
+        Ok(decided) => conclude(&occupancy, &full, decided),
         // One request that the database cannot take must not cost the others their answer.
         Err(error) if requests.len() > 1 && !error.is_passing() => {
             tracing::warn!(error = %error, "a group of reservations is decided one by one");
             let mut outcomes = Vec::with_capacity(requests.len());
             for request in &requests {
-                match transact(&app, std::slice::from_ref(request)).await {
-                    Ok(decided) => outcomes.extend(conclude(&app, &full, decided)),
+                match transact(app, std::slice::from_ref(request)).await {
+                    Ok(decided) => outcomes.extend(conclude(&occupancy, &full, decided)),
                     Err(error) => outcomes.push(Outcome::Failed(Arc::new(error.into()))),
                 }
             }
@@ -65,11 +71,11 @@ pub async fn work(app: App, full: Arc<FullSpaces>, requests: Vec<HoldRequest>) -
     }
 }
 
-fn conclude(app: &App, full: &FullSpaces, decided: Decided) -> Vec<Outcome> {
+fn conclude(occupancy: &Occupancy, full: &FullSpaces, decided: Decided) -> Vec<Outcome> {
     for (space, has_room) in decided.room {
         full.note(space, has_room);
     }
-    super::service::show(app, decided.changed);
+    super::service::show(occupancy, decided.changed);
     decided.outcomes
 }
 
