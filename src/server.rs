@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::platform::{App, telemetry};
 use crate::routes;
-use crate::web::observe::observe;
+use crate::web::{observe::observe, ordered};
 
 /// The contract as JSON, converted once at start, for readers that cannot take YAML.
 pub struct ContractJson(pub Bytes);
@@ -26,8 +26,8 @@ pub struct Parts {
 impl Parts {
     /// Puts the parts together and starts what runs behind them.
     pub async fn start(app: App) -> anyhow::Result<Parts> {
-        let contract: serde_json::Value = serde_saphyr::from_str(routes::OPENAPI_YAML)?;
-        let contract = web::Data::new(ContractJson(Bytes::from(contract.to_string())));
+        let contract = ordered::yaml_to_json(routes::OPENAPI_YAML)?;
+        let contract = web::Data::new(ContractJson(Bytes::from(contract)));
         Ok(Parts { app, contract })
     }
 

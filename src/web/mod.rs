@@ -2,4 +2,5 @@
 
 pub mod extract;
 pub mod observe;
+pub mod ordered;
 pub mod problem;

@@ -13,5 +13,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod openapi;
 mod ops;
 mod traps;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
+use super::contract::Contract;
+
 /// Talks to one server.
 #[derive(Clone)]
 pub struct Client {
@@ -17,6 +19,7 @@ pub struct Request {
     method: Method,
     path: String,
     contract_checked: bool,
+    body: Option<Value>,
     builder: reqwest::RequestBuilder,
 }
 
@@ -44,7 +47,7 @@ impl Client {
 
     pub fn request(&self, method: Method, path: &str) -> Request {
         let builder = self.http.request(method.clone(), format!("{}{path}", self.base));
-        Request { method, path: path.to_owned(), contract_checked: true, builder }
+        Request { method, path: path.to_owned(), contract_checked: true, body: None, builder }
     }
 
     pub fn get(&self, path: &str) -> Request {
@@ -86,6 +89,7 @@ impl Request {
 
     pub fn json(mut self, body: Value) -> Request {
         self.builder = self.builder.json(&body);
+        self.body = Some(body);
         self
     }
 
@@ -113,13 +117,22 @@ impl Request {
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         let answer = Answer { status, headers, text, json };
         if self.contract_checked {
-            check_contract(&self.method, &self.path, &answer);
+            check_contract(&self.method, &self.path, self.body.as_ref(), &answer);
         }
         Ok(answer)
     }
 }
 
-fn check_contract(_method: &Method, _path: &str, _answer: &Answer) {}
+fn check_contract(method: &Method, path: &str, body: Option<&Value>, answer: &Answer) {
+    let contract = Contract::load();
+    let media = answer.headers.get("content-type").and_then(|value| value.to_str().ok());
+    let method = method.as_str();
+    contract.check(method, path, answer.status, media, answer.text.as_bytes());
+    contract.check_headers(method, path, answer.status, |name| answer.headers.contains_key(name));
+    if let Some(body) = body.filter(|_| answer.status < 300) {
+        contract.check_accepted(method, path, body);
+    }
+}
 
 impl Answer {
     /// Asserts the status; shows the body when it is another one.

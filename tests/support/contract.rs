@@ -54,6 +54,18 @@ pub struct Contract {
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
+impl Operation {
+    /// The documented statuses.
+    pub fn statuses(&self) -> Vec<u16> {
+        self.responses.keys().copied().collect()
+    }
+
+    /// Whether the call takes a body.
+    pub fn has_body(&self) -> bool {
+        self.request.is_some()
+    }
+}
+
 impl Contract {
     /// The repository's `openapi.yaml`, read once per process.
     pub fn load() -> &'static Contract {
@@ -150,6 +162,54 @@ impl Contract {
         }
     }
 
+    /// The security requirements of a call; none where anyone may call.
+    pub fn security_of(&self, operation: &Operation) -> Vec<Value> {
+        let method = operation.method.to_lowercase();
+        let item = &self.document["paths"][&operation.template][method];
+        item["security"].as_array().expect("every call states its security").clone()
+    }
+
+    /// Judges every example by the schema beside it; gives their number.
+    pub fn check_examples(&self) -> usize {
+        self.check_examples_in(&self.document, "")
+    }
+
+    fn check_examples_in(&self, node: &Value, pointer: &str) -> usize {
+        let mut checked = 0;
+        // Beside a schema (media types, parameters) or inside one.
+        let (schema, list) = match (node.get("schema"), node.get("examples")) {
+            (Some(_), Some(named)) => {
+                let values = object(named).map(|(_, example)| example["value"].clone());
+                (format!("{pointer}/schema"), values.collect())
+            }
+            (Some(_), None) => {
+                let one = node.get("example").cloned();
+                (format!("{pointer}/schema"), one.into_iter().collect())
+            }
+            (None, examples) => {
+                let list = examples.and_then(Value::as_array).cloned().unwrap_or_default();
+                (pointer.to_owned(), list)
+            }
+        };
+        for example in &list {
+            self.must_fit("example", &schema, example);
+            checked += 1;
+        }
+        let children: Vec<(String, &Value)> = match node {
+            Value::Object(fields) => fields.iter().map(|(name, it)| (escape(name), it)).collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(at, it)| (at.to_string(), it)).collect()
+            }
+            _ => Vec::new(),
+        };
+        for (name, child) in children {
+            if !matches!(name.as_str(), "example" | "examples" | "default" | "enum" | "const") {
+                checked += self.check_examples_in(child, &format!("{pointer}/{name}"));
+            }
+        }
+        checked
+    }
+
     /// Judges the `data` of a server-sent `availability` event.
     pub fn check_event(&self, data: &str) {
         let event = json_body("availability event", Some("application/json"), data.as_bytes());
@@ -187,10 +247,12 @@ impl Contract {
     fn validator(&self, schema: &str) -> Arc<Validator> {
         let mut validators = self.validators.lock().unwrap();
         let made = validators.entry(schema.to_owned()).or_insert_with(|| {
+            // A JSON pointer in a URI fragment: path templates bring braces, RFC 3986 wants codes.
+            let fragment = schema.replace('{', "%7B").replace('}', "%7D");
             let built = jsonschema::draft202012::options()
                 .with_registry(&self.registry)
                 .should_validate_formats(true)
-                .build(&json!({"$ref": format!("{BASE}#{schema}")}));
+                .build(&json!({"$ref": format!("{BASE}#{fragment}")}));
             Arc::new(built.unwrap_or_else(|error| panic!("openapi.yaml#{schema}: {error}")))
         });
         Arc::clone(made)

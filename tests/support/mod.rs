@@ -15,5 +15,6 @@
 
 pub mod app;
 pub mod client;
+pub mod contract;
 pub mod db;
 pub mod proxy;
