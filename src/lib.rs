@@ -3,17 +3,17 @@
 //! Modules stand in the order in which they may depend on one another; `docs/ARCHITECTURE.md`
 //! has the table and `tests/architecture.rs` checks it.
 
+pub mod audit;
+pub mod cli;
+pub mod dev;
 pub mod kernel;
-pub mod platform;
-pub mod web;
 pub mod ledger;
 pub mod lots;
 pub mod occupancy;
-pub mod reservations;
 pub mod payments;
-pub mod audit;
+pub mod platform;
+pub mod reservations;
 pub mod routes;
-pub mod worker;
 pub mod server;
-pub mod cli;
-pub mod dev;
+pub mod web;
+pub mod worker;

@@ -72,7 +72,11 @@ pub const CHECKS: &[Check] = &[
              group by a.code
          ) c
          left join (
-             select 'provider_clearing:' || provider as code, sum(amount_vnd - refunded_vnd) as balance
+             select 'provider_clearing:' || provider as code,
+                 sum(amount_vnd - coalesce((
+                     select sum(amount_vnd) from refunds
+                     where payment_id = payments.id and status in ('accepted', 'succeeded')
+                 ), 0)) as balance
              from payments where settled_at is not null group by provider
          ) p on p.code = c.code
          where $1::timestamptz is not null
@@ -106,8 +110,11 @@ pub const CHECKS: &[Check] = &[
         "select format('session %s: says %s, payments say %s', s.id, s.paid_vnd, kept.amount)
          from parking_sessions s
          cross join lateral (
-             select coalesce(sum(amount_vnd - refunded_vnd - refunding_vnd), 0) as amount
-             from payments where parking_session_id = s.id and settled_at is not null
+             select coalesce(sum(p.amount_vnd - coalesce((
+                 select sum(amount_vnd) from refunds
+                 where payment_id = p.id and status in ('accepted', 'succeeded')
+             ), 0)), 0) as amount
+             from payments p where p.parking_session_id = s.id and p.settled_at is not null
          ) kept
          where $1::timestamptz is not null and s.paid_vnd <> kept.amount
          union all
@@ -184,7 +191,7 @@ pub const CHECKS: &[Check] = &[
         "I20",
         "a refund is known within a day",
         "select format('refund %s', id) from refunds
-         where status = 'pending' and created_at < $1 - interval '24 hours'",
+         where status in ('pending', 'accepted') and created_at < $1 - interval '24 hours'",
     ),
     check(
         "I21",
@@ -238,8 +245,10 @@ pub const CHECKS: &[Check] = &[
              (select coalesce(sum(amount_vnd), 0) as balance from ledger_entries
               where account_code = 'driver_receivable') l,
              (select coalesce((select sum(fare_vnd) from parking_sessions), 0)
-                 - coalesce((select sum(amount_vnd - refunded_vnd) from payments
-                             where settled_at is not null), 0) as owed) s
+                 - coalesce((select sum(amount_vnd) from payments
+                             where settled_at is not null), 0)
+                 + coalesce((select sum(amount_vnd) from refunds
+                             where status in ('accepted', 'succeeded')), 0) as owed) s
          where $1::timestamptz is not null and l.balance <> s.owed",
     ),
     check(
@@ -250,11 +259,11 @@ pub const CHECKS: &[Check] = &[
          from payments p
          cross join lateral (
              select coalesce(sum(amount_vnd) filter (where status = 'succeeded'), 0) as done,
-                 coalesce(sum(amount_vnd) filter (where status = 'pending'), 0) as open
+                 coalesce(sum(amount_vnd) filter (where status in ('pending', 'accepted')), 0) as open
              from refunds where payment_id = p.id
          ) r
          where $1::timestamptz is not null
-             and (p.refunded_vnd + p.refunding_vnd <> r.done + r.open
+             and (p.refunded_vnd <> r.done or p.refunding_vnd <> r.open
                  or r.done + r.open > p.amount_vnd)",
     ),
     check(

@@ -123,9 +123,9 @@ pub struct OurMovement {
     pub merchant_ref: String,
     /// Collected, VND; zero when the payment never succeeded.
     pub captured_vnd: i64,
-    /// Given back or accepted to be, VND.
+    /// Given back, or taken by the provider to be, VND.
     pub refunded_vnd: i64,
-    /// Still being given back, VND.
+    /// Asked for, and not known whether the provider has heard of it, VND.
     pub refunding_vnd: i64,
 }
 
@@ -135,11 +135,16 @@ pub async fn our_movements(app: &App, provider: &str) -> Result<Vec<OurMovement>
         sqlx::query_as!(
             OurMovement,
             r#"
-            select id as "payment_id: PaymentId", merchant_ref,
-                case when settled_at is null then 0 else amount_vnd end as "captured_vnd!",
-                refunded_vnd, refunding_vnd
-            from payments
-            where provider = $1
+            select p.id as "payment_id: PaymentId", p.merchant_ref,
+                case when p.settled_at is null then 0 else p.amount_vnd end as "captured_vnd!",
+                coalesce(sum(r.amount_vnd) filter (
+                    where r.status in ('accepted', 'succeeded')), 0)::bigint as "refunded_vnd!",
+                coalesce(sum(r.amount_vnd) filter (
+                    where r.status = 'pending'), 0)::bigint as "refunding_vnd!"
+            from payments p
+            left join refunds r on r.payment_id = p.id
+            where p.provider = $1
+            group by p.id
             "#,
             provider,
         )

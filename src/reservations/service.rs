@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::decide::Facts;
 use super::filter::FullSpaces;
 use super::writer::{self, Outcome, WRITERS, whole_us};
-use super::{HoldRequest, Refusal, Reservation, ReservationError, ReservationStatus, end_store, store};
+use super::{
+    HoldRequest, Refusal, Reservation, ReservationError, ReservationStatus, end_store, store,
+};
 use crate::kernel::ids::{DriverId, ReservationId};
 use crate::lots::capacity::CapacityRow;
 use crate::occupancy::service::{Occupancy, Room};
@@ -111,10 +113,7 @@ impl Reservations {
 }
 
 /// The answer that the request's key got before, if it was used.
-fn known_of(
-    request: &HoldRequest,
-    facts: &Facts,
-) -> Option<Result<Reservation, ReservationError>> {
+fn known_of(request: &HoldRequest, facts: &Facts) -> Option<Result<Reservation, ReservationError>> {
     let (hold, hash) = facts.known.as_ref()?;
     Some(if *hash == request.hash {
         Ok(hold.clone().as_created())
@@ -242,8 +241,7 @@ pub async fn list(
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Reservation>, ReservationError> {
-    let listed: Result<Vec<Reservation>, DbError> = on_conn!(app.db(), |conn| {
-        end_store::page(conn, driver, status, before, limit).await
-    });
+    let listed: Result<Vec<Reservation>, DbError> =
+        on_conn!(app.db(), |conn| { end_store::page(conn, driver, status, before, limit).await });
     Ok(listed?)
 }
