@@ -8,9 +8,10 @@ use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, Responder};
 use tokio_util::sync::CancellationToken;
 
+use crate::platform::db::DbError;
 use crate::platform::{App, telemetry};
-use crate::routes;
 use crate::web::{observe::observe, ordered};
+use crate::{on_conn, payments, routes};
 
 /// The contract as JSON, converted once at start, for readers that cannot take YAML.
 pub struct ContractJson(pub Bytes);
@@ -89,8 +90,23 @@ pub async fn run(
     Ok(())
 }
 
-fn configure_private(config: &mut ServiceConfig, _dev: bool) {
+fn configure_private(config: &mut ServiceConfig, dev: bool) {
     config.route("/metrics", web::get().to(metrics));
+    if dev {
+        config.route("/dev/orders/{merchant_ref}", web::get().to(dev_order));
+    }
+}
+
+/// In development only: where a payment's pay page is, so that the sandbox can act as a customer
+/// who never opened it.
+async fn dev_order(app: web::Data<App>, merchant_ref: web::Path<String>) -> impl Responder {
+    let found: Result<Option<String>, DbError> =
+        on_conn!(app.db(), |conn| { payments::store::redirect_url_of(conn, &merchant_ref).await });
+    match found {
+        Ok(Some(url)) => HttpResponse::Ok().json(serde_json::json!({ "redirect_url": url })),
+        Ok(None) => HttpResponse::NotFound().finish(),
+        Err(_error) => HttpResponse::ServiceUnavailable().finish(),
+    }
 }
 
 async fn metrics() -> impl Responder {

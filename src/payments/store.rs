@@ -163,6 +163,20 @@ pub async fn find_by_ref(
     Ok(row.map(Payment::from))
 }
 
+/// Where the driver pays, by our name for the payment at whichever provider.
+pub async fn redirect_url_of(
+    conn: &mut PgConnection,
+    merchant_ref: &str,
+) -> Result<Option<String>, DbError> {
+    let found = sqlx::query_scalar!(
+        "select redirect_url from payments where merchant_ref = $1",
+        merchant_ref,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.flatten())
+}
+
 /// Which payments of a list it shall hold; newest first, those before `before`.
 #[derive(Debug, Clone, Default)]
 pub struct PaymentFilter {
