@@ -4,11 +4,13 @@
 //! has the table and `tests/architecture.rs` checks it.
 
 pub mod audit;
+pub mod auth;
 pub mod cli;
 pub mod dev;
 pub mod kernel;
 pub mod ledger;
 pub mod lots;
+pub mod notifications;
 pub mod occupancy;
 pub mod payments;
 pub mod platform;

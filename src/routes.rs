@@ -4,6 +4,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 
+use crate::auth;
 use crate::platform::App;
 use crate::server::ContractJson;
 
@@ -14,7 +15,16 @@ const DOCS_PAGE: &str = include_str!("web/docs_page.html");
 
 /// Registers every route.
 pub fn configure(routes: &mut ServiceConfig) {
+    configure_auth(routes);
     configure_ops(routes);
+}
+
+fn configure_auth(routes: &mut ServiceConfig) {
+    routes
+        .service(web::resource("/v1/auth/otp").route(web::post().to(auth::http::request_otp)))
+        .service(web::resource("/v1/auth/token").route(web::post().to(auth::http::issue_token)))
+        .service(web::resource("/v1/auth/logout").route(web::post().to(auth::http::logout)))
+        .service(web::resource("/.well-known/jwks.json").route(web::get().to(auth::http::jwks)));
 }
 
 fn configure_ops(routes: &mut ServiceConfig) {

@@ -8,9 +8,12 @@ use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, Responder};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
 use crate::platform::db::DbError;
 use crate::platform::{App, telemetry};
-use crate::web::{observe::observe, ordered};
+use crate::web::observe::observe;
+use crate::web::ordered;
+use crate::web::rate_limit::RateLimits;
 use crate::{on_conn, payments, routes};
 
 /// The contract as JSON, converted once at start, for readers that cannot take YAML.
@@ -21,6 +24,8 @@ pub struct ContractJson(pub Bytes);
 #[derive(Clone)]
 pub struct Parts {
     app: App,
+    auth: web::Data<Auth>,
+    limits: web::Data<RateLimits>,
     contract: web::Data<ContractJson>,
 }
 
@@ -29,12 +34,19 @@ impl Parts {
     pub async fn start(app: App) -> anyhow::Result<Parts> {
         let contract = ordered::yaml_to_json(routes::OPENAPI_YAML)?;
         let contract = web::Data::new(ContractJson(Bytes::from(contract)));
-        Ok(Parts { app, contract })
+        let auth = Auth::new(&app)?;
+        auth.follow_ended_logins(&app);
+        let limits = web::Data::new(RateLimits::new(&app));
+        Ok(Parts { app, auth: web::Data::new(auth), limits, contract })
     }
 
     /// Registers the shared parts and every route with one worker.
     pub fn configure(&self, config: &mut ServiceConfig) {
-        config.app_data(web::Data::new(self.app.clone())).app_data(self.contract.clone());
+        config
+            .app_data(web::Data::new(self.app.clone()))
+            .app_data(self.auth.clone())
+            .app_data(self.limits.clone())
+            .app_data(self.contract.clone());
         routes::configure(config);
     }
 }

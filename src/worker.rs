@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::auth;
 use crate::platform::db::DbError;
 use crate::platform::jobs::{self, ClaimedJob, NewJob};
 use crate::platform::{App, idempotency, telemetry};
@@ -24,12 +25,21 @@ pub enum Outcome {
 }
 
 /// Work that comes back by itself: kind and seconds between runs.
-const SCHEDULES: &[(&str, i64)] = &[("reap_idempotency_keys", 3_600)];
+const SCHEDULES: &[(&str, i64)] = 
+    &[("forget_old_logins", 86_400), ("reap_idempotency_keys", 3_600)];
 
 /// Does one job. Every kind is written to be run twice.
 async fn work(app: &App, job: &ClaimedJob) -> anyhow::Result<Outcome> {
     let now = app.now();
     match job.kind.as_str() {
+        auth::service::SEND_CODE => {
+            auth::service::send_code(app, &job.payload).await?;
+            Ok(Outcome::Done)
+        }
+        "forget_old_logins" => {
+            auth::service::forget_old(app).await?;
+            Ok(Outcome::Done)
+        }
         "reap_idempotency_keys" => {
             let reaped: Result<u64, DbError> =
                 on_conn!(app.db(), |conn| idempotency::reap(conn, now).await);
