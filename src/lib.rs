@@ -16,6 +16,7 @@ pub mod payments;
 pub mod platform;
 pub mod reservations;
 pub mod routes;
+pub mod search;
 pub mod server;
 pub mod web;
 pub mod worker;

@@ -109,6 +109,11 @@ impl LatLng {
         Ok(LatLng { lat, lng })
     }
 
+    /// The middle of Hanoi: Hoàn Kiếm lake.
+    pub const fn hanoi() -> LatLng {
+        LatLng { lat: 21.0287, lng: 105.8524 }
+    }
+
     /// Degrees north.
     pub const fn lat(self) -> f64 {
         self.lat

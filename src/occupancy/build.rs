@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use serde::Serialize;
 
-use super::index::{CLASSES, Entry, Index, Place, bit, small};
+use super::index::{CLASSES, Entry, Index, Place, bit, small, wide};
 use super::slots::Slot;
 use crate::kernel::geo::LatLng;
 use crate::kernel::ids::LotId;
@@ -127,6 +127,7 @@ impl Builder {
             hours: self.hours.values,
             operators: self.operators.values,
             texts: self.texts,
+            by_code: Vec::new(),
         };
         for lot in self.lots {
             let no = small(index.entries.len());
@@ -152,6 +153,9 @@ impl Builder {
             index.entries.push(Entry { slots_at, ..lot.entry });
         }
         index.band_starts.push(small(count));
+        let mut by_code: Vec<u32> = (0..small(count)).collect();
+        by_code.sort_by(|a, b| index.code_of(wide(*a)).cmp(index.code_of(wide(*b))));
+        index.by_code = by_code;
         index.slots.shrink_to_fit();
         index
     }

@@ -101,6 +101,8 @@ pub struct Index {
     pub(super) operators: Vec<String>,
     /// Per lot the summary as JSON, then the folded words.
     pub(super) texts: String,
+    /// All lots by code.
+    pub(super) by_code: Vec<u32>,
 }
 
 /// The bit of a class in a lot's set of classes; its rank among the set bits is its slot.
@@ -162,6 +164,26 @@ impl Index {
     pub fn summary(&self, entry: &Entry) -> &str {
         let at = wide(entry.text_at);
         self.texts.get(at..at + usize::from(entry.summary_len)).unwrap_or_default()
+    }
+
+    /// The lot's code.
+    pub fn code(&self, entry: &Entry) -> &str {
+        // Codes are letters, digits and dashes, so no quote in them is escaped.
+        let (_, rest) = self.summary(entry).split_once("\"code\":\"").unwrap_or_default();
+        rest.split('"').next().unwrap_or_default()
+    }
+
+    pub(super) fn code_of(&self, lot: LotNo) -> &str {
+        self.entries.get(lot).map_or("", |entry| self.code(entry))
+    }
+
+    /// All lots by code, those after `after`.
+    pub fn by_code<'a>(&'a self, after: &str) -> impl Iterator<Item = (LotNo, &'a Entry)> {
+        let from = self.by_code.partition_point(|no| self.code_of(wide(*no)) <= after);
+        self.by_code.iter().skip(from).filter_map(|no| {
+            let no = wide(*no);
+            self.entries.get(no).map(|entry| (no, entry))
+        })
     }
 
     /// The lot's code, name and address, lower case and without diacritics, each on a line.

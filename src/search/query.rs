@@ -1,0 +1,285 @@
+//! The query of a search, parsed at the edge.
+//!
+//! By hand instead of by a derived deserialiser: it runs for every search, and names every faulty
+//! field at once.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use super::Sort;
+use crate::kernel::geo::{LAT_RANGE, LNG_RANGE, LatLng, Metres};
+use crate::kernel::ids::LotId;
+use crate::kernel::money::Vnd;
+use crate::kernel::vehicle::VehicleClass;
+use crate::lots::{Feature, LotKind};
+use crate::web::problem::{Code, FieldError, Problem};
+
+/// The widest circle.
+pub const RADIUS_M_MAX: u32 = 5_000;
+
+/// The circle when none is asked for.
+pub const RADIUS_M_DEFAULT: u32 = 800;
+
+/// The longest stay that is priced: 30 days.
+pub const STAY_MINUTES_MAX: u32 = 43_200;
+
+/// The most lots in an answer.
+pub const LIMIT_MAX: u32 = 50;
+
+/// The most lots that can be followed by id.
+pub const IDS_MAX: usize = 50;
+
+/// A search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchQuery {
+    /// Around here.
+    pub centre: LatLng,
+    /// So far.
+    pub radius: Metres,
+    /// What to park.
+    pub class: VehicleClass,
+    /// How long, in minutes.
+    pub stay_minutes: u32,
+    /// In which order.
+    pub sort: Sort,
+    /// How many.
+    pub limit: usize,
+    /// Without those known to be full or closed.
+    pub only_free: bool,
+    /// Without those that cost more.
+    pub max_price: Option<Vnd>,
+    /// Only this kind.
+    pub kind: Option<LotKind>,
+    /// With all of these, as bits.
+    pub features: u16,
+}
+
+/// Which lots a listener wants to hear of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventsQuery {
+    /// These.
+    Ids(Vec<LotId>),
+    /// Those in a circle.
+    Around(LatLng, Metres),
+}
+
+/// The fields of a query string, each at most once.
+struct Fields<'q> {
+    pairs: Vec<(Cow<'q, str>, Cow<'q, str>)>,
+    faults: Vec<FieldError>,
+}
+
+impl<'q> Fields<'q> {
+    fn read(query: &'q str) -> Fields<'q> {
+        let mut fields = Fields { pairs: Vec::with_capacity(12), faults: Vec::new() };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if fields.pairs.iter().any(|(known, _)| *known == name) {
+                fields
+                    .faults
+                    .push(FieldError::new(name.chars().take(50).collect::<String>(), "once"));
+            } else {
+                fields.pairs.push((name, value));
+            }
+        }
+        fields
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_ref())
+    }
+
+    fn fault(&mut self, name: &str, rule: impl Into<String>) {
+        self.faults.push(FieldError::new(name, rule));
+    }
+
+    /// A value as `parse` reads it, or the fault's rule noted.
+    fn value<T>(
+        &mut self,
+        name: &str,
+        rule: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let parsed = parse(self.text(name)?);
+        if parsed.is_none() {
+            self.fault(name, rule);
+        }
+        parsed
+    }
+
+    fn word<T: FromStr>(&mut self, name: &str, rule: &str) -> Option<T> {
+        self.value(name, rule, |text| text.parse().ok())
+    }
+
+    fn number(&mut self, name: &str, max: u32, min: u32) -> Option<u32> {
+        self.value(name, &format!("a whole number from {min} to {max}"), |text| {
+            text.parse().ok().filter(|number| (min..=max).contains(number))
+        })
+    }
+
+    fn degrees(&mut self, name: &str, (min, max): (f64, f64)) -> Option<f64> {
+        self.value(name, &format!("a number of degrees from {min} to {max}"), |text| {
+            text.parse().ok().filter(|degrees| (min..=max).contains(degrees))
+        })
+    }
+
+    fn point(&mut self) -> Option<LatLng> {
+        let lat = self.degrees("lat", LAT_RANGE);
+        let lng = self.degrees("lng", LNG_RANGE);
+        LatLng::new(lat?, lng?).ok()
+    }
+
+    fn radius(&mut self) -> Metres {
+        Metres::new(self.number("radius_m", RADIUS_M_MAX, 1).unwrap_or(RADIUS_M_DEFAULT))
+    }
+
+    fn required(&mut self, names: &[&str]) {
+        for name in names {
+            if self.text(name).is_none() {
+                self.fault(name, "required");
+            }
+        }
+    }
+
+    fn finish<T>(self, value: Option<T>) -> Result<T, Problem> {
+        match value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(Problem::new(Code::ValidationFailed).errors(self.faults)),
+        }
+    }
+}
+
+impl SearchQuery {
+    /// Reads a query string; every fault at once.
+    pub fn parse(query: &str) -> Result<SearchQuery, Problem> {
+        let mut fields = Fields::read(query);
+        fields.required(&["lat", "lng"]);
+        let centre = fields.point();
+        let parsed = SearchQuery {
+            // Replaced or refused below.
+            centre: centre.unwrap_or_else(LatLng::hanoi),
+            radius: fields.radius(),
+            class: fields
+                .word("vehicle_class", "bicycle, motorbike, car, van, bus or truck")
+                .unwrap_or(VehicleClass::Car),
+            stay_minutes: fields.number("stay_minutes", STAY_MINUTES_MAX, 1).unwrap_or(60),
+            sort: fields
+                .value("sort", "nearest, cheapest or best", |text| match text {
+                    "nearest" => Some(Sort::Nearest),
+                    "cheapest" => Some(Sort::Cheapest),
+                    "best" => Some(Sort::Best),
+                    _ => None,
+                })
+                .unwrap_or_default(),
+            limit: usize::try_from(fields.number("limit", LIMIT_MAX, 1).unwrap_or(20))
+                .unwrap_or(20),
+            only_free: fields.word("only_free", "true or false").unwrap_or_default(),
+            max_price: fields
+                .number("max_price_vnd", 1_000_000_000, 0)
+                .map(|amount| Vnd::new(i64::from(amount))),
+            kind: fields.word("kind", "on_street or off_street"),
+            features: fields
+                .value("features", "features separated by commas", features)
+                .unwrap_or_default(),
+        };
+        fields.finish(centre.map(|_| parsed))
+    }
+}
+
+impl EventsQuery {
+    /// Reads a query string.
+    pub fn parse(query: &str) -> Result<EventsQuery, Problem> {
+        let mut fields = Fields::read(query);
+        if fields.text("ids").is_some() {
+            let rule = format!("1 to {IDS_MAX} lot ids separated by commas");
+            let ids = fields.value("ids", &rule, |text| {
+                let ids: Option<Vec<LotId>> =
+                    text.split(',').take(IDS_MAX + 1).map(|id| id.parse().ok()).collect();
+                ids.filter(|ids| ids.len() <= IDS_MAX)
+            });
+            return fields.finish(ids.map(EventsQuery::Ids));
+        }
+        fields.required(&["lat", "lng"]);
+        let centre = fields.point();
+        let radius = fields.radius();
+        fields.finish(centre.map(|centre| EventsQuery::Around(centre, radius)))
+    }
+}
+
+fn features(text: &str) -> Option<u16> {
+    let words = text.split(',').filter(|word| !word.is_empty());
+    words.map(|word| word.parse().ok().map(Feature::bit)).try_fold(0, |bits, bit| Some(bits | bit?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    #[test]
+    fn everything_but_the_point_has_a_default() {
+        let query = SearchQuery::parse("lat=21.0287&lng=105.8524").unwrap();
+        assert_eq!(query.centre, LatLng::new(21.0287, 105.8524).unwrap());
+        assert_eq!(query.radius, Metres::new(800));
+        assert_eq!(query.class, VehicleClass::Car);
+        assert_eq!((query.stay_minutes, query.limit, query.only_free), (60, 20, false));
+        assert_eq!((query.sort, query.kind, query.features), (Sort::Nearest, None, 0));
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let query = SearchQuery::parse(
+            "lat=10.78&lng=106.7&radius_m=1500&vehicle_class=motorbike&stay_minutes=120&sort=best\
+             &limit=5&only_free=true&max_price_vnd=50000&kind=on_street&features=covered%2Ccctv",
+        )
+        .unwrap();
+        assert_eq!(query.radius, Metres::new(1_500));
+        assert_eq!(query.class, VehicleClass::Motorbike);
+        assert_eq!((query.stay_minutes, query.limit, query.only_free), (120, 5, true));
+        assert_eq!(query.max_price, Some(Vnd::new(50_000)));
+        assert_eq!((query.sort, query.kind), (Sort::Best, Some(LotKind::OnStreet)));
+        assert_eq!(query.features, Feature::Covered.bit() | Feature::Cctv.bit());
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("lat=21")]
+    #[case("lng=105")]
+    #[case("lat=105.8524&lng=21.0287")]
+    #[case("lat=NaN&lng=105")]
+    #[case("lat=21&lng=inf")]
+    #[case("lat=21&lat=21&lng=105")]
+    #[case("lat=21&lng=105&radius_m=0")]
+    #[case("lat=21&lng=105&radius_m=5001")]
+    #[case("lat=21&lng=105&radius_m=1.5")]
+    #[case("lat=21&lng=105&vehicle_class=tank")]
+    #[case("lat=21&lng=105&stay_minutes=43201")]
+    #[case("lat=21&lng=105&sort=random")]
+    #[case("lat=21&lng=105&limit=51")]
+    #[case("lat=21&lng=105&only_free=maybe")]
+    #[case("lat=21&lng=105&max_price_vnd=-1")]
+    #[case("lat=21&lng=105&kind=moon")]
+    #[case("lat=21&lng=105&features=covered,pool")]
+    fn anything_else_is_refused(#[case] query: &str) {
+        assert_eq!(SearchQuery::parse(query).unwrap_err().code(), Code::ValidationFailed);
+    }
+
+    #[rstest]
+    #[case("", false)]
+    #[case("ids=", false)]
+    #[case("ids=1", false)]
+    #[case("ids=0193a5c2-6d00-7a10-8c3e-2b9f4d5e6a71", true)]
+    #[case("ids=0193a5c2-6d00-7a10-8c3e-2b9f4d5e6a71,x", false)]
+    #[case("lat=21&lng=105&radius_m=300", true)]
+    fn listeners_name_lots_or_a_circle(#[case] query: &str, #[case] good: bool) {
+        assert_eq!(EventsQuery::parse(query).is_ok(), good);
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_answered_without_a_panic(query in "\\PC{0,100}") {
+            let _search = SearchQuery::parse(&query);
+            let _events = EventsQuery::parse(&query);
+        }
+    }
+}
