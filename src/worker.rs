@@ -25,7 +25,7 @@ pub enum Outcome {
 }
 
 /// Work that comes back by itself: kind and seconds between runs.
-const SCHEDULES: &[(&str, i64)] = 
+const SCHEDULES: &[(&str, i64)] =
     &[("forget_old_logins", 86_400), ("reap_idempotency_keys", 3_600)];
 
 /// Does one job. Every kind is written to be run twice.

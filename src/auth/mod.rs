@@ -101,8 +101,17 @@ pub enum Role {
 
 /// A role's word in tokens and in the database.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
-    strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -251,7 +260,11 @@ mod tests {
     fn caller(kind: &str) -> Principal {
         let id = Uuid::nil();
         let staff = |role| {
-            Principal::Staff(Staff { id: StaffId::from_uuid(id), login: LoginId::from_uuid(id), role })
+            Principal::Staff(Staff {
+                id: StaffId::from_uuid(id),
+                login: LoginId::from_uuid(id),
+                role,
+            })
         };
         match kind {
             "driver" => Principal::Driver(Driver {

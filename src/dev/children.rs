@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use base64::Engine as _;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,6 +14,8 @@ use super::process::Program;
 use super::secrets::Secrets;
 use super::supervise::Supervised;
 use super::{Options, Switch};
+use crate::auth::tokens::signing_key_pem;
+use crate::platform::config::{Config, DatabaseConfig, RedisConfig};
 
 /// How long everything may take until it answers.
 const READY_PATIENCE: Duration = Duration::from_mins(2);
@@ -105,8 +106,8 @@ type Env = Vec<(String, String)>;
 /// The settings that all processes of a run share.
 pub(super) struct Settings {
     shared: Env,
-    pub(super) database_url: String,
-    pub(super) redis_url: String,
+    database_url: String,
+    redis_url: String,
     vnpay_secret: String,
 }
 
@@ -155,6 +156,15 @@ impl Settings {
             redis_url: redis_url.to_owned(),
             vnpay_secret,
         })
+    }
+
+    /// As much of the product's own settings as migrating and seeding need.
+    pub(super) fn config(&self) -> Config {
+        Config {
+            database: DatabaseConfig::at(&self.database_url),
+            redis: RedisConfig::at(&self.redis_url, &RedisConfig::default().prefix),
+            ..Config::default()
+        }
     }
 
     /// Writes `settings.env`, so that a shell can run the product's commands on this run's data.
@@ -240,17 +250,14 @@ impl Settings {
     }
 }
 
-/// Makes the folder with the key that signs tokens: Ed25519 in PKCS#8 (RFC 8410 section 7), which
-/// is a fixed opening and 32 random bytes.
+/// Makes the folder with the key that signs tokens.
 fn signing_keys(layout: &Layout, secrets: &mut Secrets) -> anyhow::Result<PathBuf> {
-    const OPENING: &str = "302e020100300506032b657004220420";
-    let seed = secrets.get("token_signing_seed")?;
-    let der = hex::decode(format!("{OPENING}{seed}")).context("the signing key is damaged")?;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+    let mut seed = [0_u8; 32];
+    hex::decode_to_slice(secrets.get("token_signing_seed")?, &mut seed)
+        .context("the signing key is damaged")?;
     let folder = layout.dev.join("keys");
     std::fs::create_dir_all(&folder).context("cannot make the folder of the keys")?;
-    write_private(&folder.join("dev-1.pem"), &pem)?;
+    write_private(&folder.join("dev-1.pem"), &signing_key_pem(&seed))?;
     Ok(folder)
 }
 

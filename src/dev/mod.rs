@@ -12,6 +12,7 @@ mod postgres;
 mod process;
 mod redis;
 mod secrets;
+mod store;
 mod supervise;
 
 use std::io::Write as _;

@@ -41,7 +41,8 @@ impl Quota {
     /// further off than a full burst cannot be true (a clock stepped back) and is forgotten.
     fn admit(self, remembered: Option<i64>, now_ms: i64) -> Result<i64, i64> {
         let furthest = now_ms.saturating_add(self.tolerance_ms()).saturating_add(self.step_ms());
-        let arrival = remembered.filter(|arrival| *arrival <= furthest).unwrap_or(now_ms).max(now_ms);
+        let arrival =
+            remembered.filter(|arrival| *arrival <= furthest).unwrap_or(now_ms).max(now_ms);
         let wait = arrival.saturating_sub(self.tolerance_ms()).saturating_sub(now_ms);
         if wait > 0 { Err(wait) } else { Ok(arrival.saturating_add(self.step_ms())) }
     }
