@@ -6,6 +6,7 @@
 //! `docs/MONEY.md` has the chart of accounts and the postings of each event.
 
 pub mod chart;
+pub mod http;
 pub mod store;
 
 use uuid::Uuid;

@@ -182,11 +182,38 @@ pub async fn account_exists(conn: &mut PgConnection, code: &str) -> Result<bool,
     Ok(found)
 }
 
-/// An account's lines after entry number `after`, oldest first.
+/// Accounts by code: code, name and kind of each.
+pub async fn accounts(
+    conn: &mut PgConnection,
+    skip: i64,
+    limit: i64,
+) -> Result<Vec<(String, String, String)>, DbError> {
+    let rows = sqlx::query!(
+        "select code, name, kind from ledger_accounts order by code offset $1 limit $2",
+        skip,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.code, row.name, row.kind)).collect())
+}
+
+/// Which lines of an account.
+#[derive(Debug, Clone, Default)]
+pub struct StatementFilter {
+    /// Only those posted at or after.
+    pub from: Option<Timestamp>,
+    /// Only those posted before.
+    pub to: Option<Timestamp>,
+    /// Only those with a lower running number.
+    pub before: Option<i64>,
+}
+
+/// An account's lines, newest first.
 pub async fn statement(
     conn: &mut PgConnection,
     code: &str,
-    after: i64,
+    filter: &StatementFilter,
     limit: i64,
 ) -> Result<Vec<StatementLine>, DbError> {
     let lines = sqlx::query_as!(
@@ -196,12 +223,17 @@ pub async fn statement(
             t.posted_at, t.description, e.amount_vnd
         from ledger_entries e
         join ledger_transfers t on t.id = e.transfer_id
-        where e.account_code = $1 and e.id > $2
-        order by e.id
-        limit $3
+        where e.account_code = $1
+            and ($2::timestamptz is null or t.posted_at >= $2)
+            and ($3::timestamptz is null or t.posted_at < $3)
+            and ($4::bigint is null or e.id < $4)
+        order by e.id desc
+        limit $5
         "#,
         code,
-        after,
+        filter.from.map(ToSqlx::to_sqlx) as _,
+        filter.to.map(ToSqlx::to_sqlx) as _,
+        filter.before,
         limit,
     )
     .fetch_all(conn)
