@@ -16,7 +16,21 @@ const DOCS_PAGE: &str = include_str!("web/docs_page.html");
 /// Registers every route.
 pub fn configure(routes: &mut ServiceConfig) {
     configure_auth(routes);
+    configure_finance(routes);
     configure_ops(routes);
+}
+
+fn configure_finance(routes: &mut ServiceConfig) {
+    use crate::ledger::http;
+    routes
+        .service(
+            web::resource("/v1/finance/trial-balance").route(web::get().to(http::trial_balance)),
+        )
+        .service(web::resource("/v1/finance/accounts").route(web::get().to(http::accounts)))
+        .service(
+            web::resource("/v1/finance/accounts/{code}/entries")
+                .route(web::get().to(http::entries)),
+        );
 }
 
 fn configure_auth(routes: &mut ServiceConfig) {
