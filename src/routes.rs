@@ -4,9 +4,9 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 
-use crate::auth;
 use crate::platform::App;
 use crate::server::ContractJson;
+use crate::{auth, drivers};
 
 /// The contract, as served.
 pub const OPENAPI_YAML: &str = include_str!("../openapi.yaml");
@@ -16,6 +16,7 @@ const DOCS_PAGE: &str = include_str!("web/docs_page.html");
 /// Registers every route.
 pub fn configure(routes: &mut ServiceConfig) {
     configure_auth(routes);
+    configure_drivers(routes);
     configure_finance(routes);
     configure_ops(routes);
 }
@@ -39,6 +40,26 @@ fn configure_auth(routes: &mut ServiceConfig) {
         .service(web::resource("/v1/auth/token").route(web::post().to(auth::http::issue_token)))
         .service(web::resource("/v1/auth/logout").route(web::post().to(auth::http::logout)))
         .service(web::resource("/.well-known/jwks.json").route(web::get().to(auth::http::jwks)));
+}
+
+fn configure_drivers(routes: &mut ServiceConfig) {
+    use drivers::http;
+    routes
+        .service(
+            web::resource("/v1/me")
+                .route(web::get().to(http::get_me))
+                .route(web::patch().to(http::update_me))
+                .route(web::delete().to(http::delete_me)),
+        )
+        .service(
+            web::resource("/v1/me/vehicles")
+                .route(web::get().to(http::list_vehicles))
+                .route(web::post().to(http::add_vehicle)),
+        )
+        .service(
+            web::resource("/v1/me/vehicles/{vehicle_id}")
+                .route(web::delete().to(http::remove_vehicle)),
+        );
 }
 
 fn configure_ops(routes: &mut ServiceConfig) {
