@@ -20,5 +20,6 @@ pub mod reservations;
 pub mod routes;
 pub mod search;
 pub mod server;
+pub mod tariffs;
 pub mod web;
 pub mod worker;
