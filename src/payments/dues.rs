@@ -1,7 +1,7 @@
 //! What a parking session owes and holds, as payments see it.
 //!
-//! `fare - paid` over all sessions is the balance of `driver_receivable`: money of ours that came
-//! in and stayed counts as paid even where nobody owed it, until it goes back.
+//! Paid is what came in and stays. Money leaves it when a refund is written down, not when it is
+//! sent, so that nothing is promised twice while it is on its way.
 
 use crate::kernel::ids::{DriverId, ParkingSessionId};
 use crate::kernel::money::{OutOfRange, Vnd};
@@ -20,7 +20,7 @@ pub struct Dues {
     pub is_off: bool,
     /// Sum of all charges.
     pub fare: Vnd,
-    /// Money that came in and stayed.
+    /// Money that came in and stays.
     pub paid: Vnd,
     /// Whether the session counts as paid.
     pub is_settled: bool,
@@ -48,11 +48,10 @@ impl Dues {
         Ok(())
     }
 
-    /// Money went back. What is then no longer covered was forgiven with it: the fare falls to
-    /// what is still paid. `Some((from, to))` when it did.
+    /// Money is going back. What is then no longer covered is forgiven with it: the fare falls to
+    /// what stays paid. `Some((from, to))` when it does.
     ///
-    /// Money beyond the fare goes back first, so the order in which several refunds are accepted
-    /// does not matter.
+    /// Money beyond the fare goes first, so the order of several refunds does not matter.
     pub fn give_back(&mut self, amount: Vnd) -> Result<Option<(Vnd, Vnd)>, OutOfRange> {
         self.paid = self.paid.minus(amount)?;
         if self.paid >= self.fare {
@@ -63,10 +62,13 @@ impl Dues {
         Ok(Some(lowered))
     }
 
-    /// Money that had gone back is here again, because the provider refused the refund.
-    pub fn keep_after_all(&mut self, amount: Vnd) -> Result<(), OutOfRange> {
+    /// A refund failed: its money stays, and the fare is again what it was before the refund
+    /// lowered it by `lowered`. The fare's `(from, to)` when that changes it.
+    pub fn keep(&mut self, amount: Vnd, lowered: Vnd) -> Result<Option<(Vnd, Vnd)>, OutOfRange> {
         self.paid = self.paid.plus(amount)?;
-        Ok(())
+        let from = self.fare;
+        self.fare = self.fare.plus(lowered)?;
+        Ok((lowered > Vnd::ZERO).then_some((from, self.fare)))
     }
 }
 
@@ -131,6 +133,17 @@ pub(crate) mod tests {
             prop_assert_eq!(&first, &second);
             prop_assert_eq!(first.fare, Vnd::new(fare - complaint));
             prop_assert_eq!(first.fare, first.paid);
+        }
+
+        #[test]
+        fn a_refund_that_fails_leaves_no_trace(fare in 1_i64..100_000, back in 1_i64..100_000) {
+            let mut dues = ended(1, fare);
+            dues.receive(Vnd::new(fare)).unwrap();
+            let before = dues.clone();
+            let back = Vnd::new(back.min(fare));
+            let (from, to) = dues.give_back(back).unwrap().unwrap();
+            dues.keep(back, from.minus(to).unwrap()).unwrap();
+            prop_assert_eq!(dues, before);
         }
     }
 }

@@ -8,13 +8,15 @@ use jiff::Timestamp;
 
 use super::message_store::{self, MessageKind, MessageVerdict, NewMessage};
 use super::providers::CallError;
-use super::service::{PaymentError, Payments, after};
+use super::service::{FollowPayment, PaymentError, Payments, after};
 use super::settle::Word;
 use super::vnpay::answer::BadAnswer;
 use super::{Payment, PaymentStatus, QueryAnswer, Question, store};
+use crate::in_tx;
 use crate::kernel::ids::{MessageId, PaymentId};
 use crate::on_conn;
-use crate::{in_tx, platform::db::DbError};
+use crate::platform::db::DbError;
+use crate::platform::idempotency;
 
 /// How long a payment without an end is asked about.
 const FOLLOW_S: i64 = 72 * 3_600;
@@ -33,12 +35,19 @@ pub enum JobEnd {
 }
 
 /// One look at a payment. Safe to be run twice, at any time, by several workers.
-pub async fn follow_payment(payments: &Payments, id: PaymentId) -> Result<JobEnd, PaymentError> {
+pub async fn follow_payment(
+    payments: &Payments,
+    followed: &FollowPayment,
+) -> Result<JobEnd, PaymentError> {
     let app = payments.app();
+    let id = followed.payment_id;
     let steps = &app.config().payments.query_after_s;
     let Some(payment) = find(payments, id).await? else { return Ok(JobEnd::Done) };
     if payment.is_payable() && !payment.is_instructed {
-        payments.instruct(payment.clone(), None).await?;
+        // Only the key is of use: the answer that its owner gets is kept under it.
+        let (actor, key) = (followed.actor.clone(), followed.key.clone());
+        let request = idempotency::Request::new(actor, key, "", &serde_json::Value::Null);
+        payments.instruct(payment.clone(), &request).await?;
     }
     let now = app.now();
     let first = after(payment.created_at, steps.first().copied().unwrap_or(0));
@@ -143,7 +152,7 @@ async fn ask(payments: &Payments, payment: &Payment) -> Result<(), PaymentError>
         Ok(QueryAnswer::NoAnswer(_)) => "no_answer",
         Err(bad) => bad_answer(&bad),
     };
-    judge(payments, message, verdict, payment.id).await
+    judge(payments, message, verdict, Some(payment.id)).await
 }
 
 /// Asks the provider about a payment, keeps the answer, reads it.
@@ -196,10 +205,10 @@ pub(super) async fn judge(
     payments: &Payments,
     id: MessageId,
     verdict: &'static str,
-    payment: PaymentId,
+    payment: Option<PaymentId>,
 ) -> Result<(), PaymentError> {
     let app = payments.app();
-    let verdicts = [MessageVerdict { id, verdict, payment_id: Some(payment) }];
+    let verdicts = [MessageVerdict { id, verdict, payment_id: payment }];
     let judged: Result<(), DbError> =
         on_conn!(app.db(), |conn| message_store::judge(conn, &verdicts, app.now()).await);
     Ok(judged?)
@@ -209,7 +218,7 @@ pub(super) async fn judge(
 pub(super) fn bad_answer(bad: &BadAnswer) -> &'static str {
     match bad {
         BadAnswer::Unreadable(_) => "unreadable",
-        BadAnswer::BadSignature => "bad_signature",
+        BadAnswer::BadSignature => "unsigned_answer",
         BadAnswer::OtherRequest => "other_request",
     }
 }

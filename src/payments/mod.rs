@@ -17,6 +17,7 @@ use crate::kernel::money::Vnd;
 pub mod dues;
 pub mod follow;
 pub mod groups;
+pub mod jobs;
 pub mod message_store;
 pub mod providers;
 pub mod record;

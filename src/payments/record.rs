@@ -53,9 +53,9 @@ pub struct Payment {
     pub is_late: bool,
     /// The provider holds the money as suspicious.
     pub is_held: bool,
-    /// On its way back.
+    /// To go back; the provider has not taken it yet.
     pub refunding: Vnd,
-    /// Gone back.
+    /// Gone back: the provider took it.
     pub refunded: Vnd,
 }
 
@@ -109,26 +109,35 @@ impl Payment {
         }
     }
 
-    /// Moves `amount` to the money on its way back.
+    /// A refund of `amount` is written down.
     pub fn begin_refund(&mut self, amount: Vnd) -> Result<(), OutOfRange> {
         self.refunding = self.refunding.plus(amount)?;
-        self.follow_refunds();
+        self.status = PaymentStatus::RefundPending;
         Ok(())
     }
 
-    /// Ends a refund of `amount`: gone back, or still here when it failed.
-    pub fn end_refund(&mut self, amount: Vnd, went_back: bool) -> Result<(), OutOfRange> {
+    /// The provider took a refund of `amount`. It is followed until it is over.
+    pub fn accept_refund(&mut self, amount: Vnd) -> Result<(), OutOfRange> {
         self.refunding = self.refunding.minus(amount)?;
-        if went_back {
-            self.refunded = self.refunded.plus(amount)?;
-        }
-        self.follow_refunds();
+        self.refunded = self.refunded.plus(amount)?;
         Ok(())
     }
 
-    fn follow_refunds(&mut self) {
+    /// A refund that the provider took is over.
+    pub fn finish_refund(&mut self) {
         let in_flight = self.refunding > Vnd::ZERO;
         self.status = status_with_refunds(self.amount, self.refunded, in_flight);
+    }
+
+    /// A refund of `amount` failed, after the provider took it or before.
+    pub fn fail_refund(&mut self, amount: Vnd, was_accepted: bool) -> Result<(), OutOfRange> {
+        if was_accepted {
+            self.refunded = self.refunded.minus(amount)?;
+        } else {
+            self.refunding = self.refunding.minus(amount)?;
+        }
+        self.finish_refund();
+        Ok(())
     }
 }
 

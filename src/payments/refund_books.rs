@@ -1,6 +1,13 @@
-//! What a provider's word about a refund changes in the books.
+//! What a refund changes in the books, when it is written down and when the provider speaks.
+//!
+//! | event | session | ledger |
+//! |---|---|---|
+//! | written down | paid falls, the fare to what stays paid | `fare_lowered` if the fare fell |
+//! | taken by the provider | | `refund_accepted` |
+//! | refused by the provider | both as before | `refund_returned` if it was taken, `fare_lowered` back |
 
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::dues::Dues;
 use super::service::PaymentError;
@@ -8,7 +15,8 @@ use super::{
     Payment, Refund, RefundNews, RefundOutcome, RefundStatus, refund_store, session_store, store,
 };
 use crate::kernel::ids::RefundId;
-use crate::ledger::{self, chart};
+use crate::kernel::money::Vnd;
+use crate::ledger::{self, Transfer, chart};
 use crate::platform::App;
 
 /// Where a refund stands after a word.
@@ -19,8 +27,36 @@ pub enum Applied {
     Over,
 }
 
-/// Applies a word to a refund. Books it when the provider takes it, takes that back when the
-/// provider refuses after all. A repeated word changes nothing.
+/// Takes the money of a new refund from its session, which the transaction has locked. A fare
+/// that is then no longer covered falls with it.
+pub async fn begin(
+    app: &App,
+    tx: &mut PgConnection,
+    mut dues: Dues,
+    refund: &Refund,
+) -> Result<(), PaymentError> {
+    let change = dues.give_back(refund.amount)?;
+    session_store::save(tx, &[&dues]).await?;
+    if let Some(change) = change {
+        let transfer = correct_fare(app, tx, &dues, refund.id.get(), change).await?;
+        ledger::store::post(app, tx, app.now(), &[transfer]).await?;
+    }
+    Ok(())
+}
+
+/// Notes a changed fare as a charge and gives its posting; `event` is the charge's id.
+async fn correct_fare(
+    app: &App,
+    tx: &mut PgConnection,
+    dues: &Dues,
+    event: Uuid,
+    (from, to): (Vnd, Vnd),
+) -> Result<Transfer, PaymentError> {
+    session_store::add_correction(tx, event, dues.session, to.minus(from)?, app.now()).await?;
+    Ok(chart::fare_lowered(event, &dues.shares, from, to)?)
+}
+
+/// Applies a word to a refund. A repeated word changes nothing.
 pub async fn apply(
     app: &App,
     tx: &mut PgConnection,
@@ -43,23 +79,21 @@ pub async fn apply(
     if news.provider_txn.is_some() {
         refund.provider_ref.clone_from(&news.provider_txn);
     }
-    let was_booked = refund.status == RefundStatus::Accepted;
     match news.outcome {
         RefundOutcome::Unknown | RefundOutcome::AlreadyRequested => {}
         RefundOutcome::Accepted | RefundOutcome::Done => {
-            if !was_booked {
-                book(app, tx, &mut dues, &payment, &mut refund).await?;
+            if refund.status == RefundStatus::Pending {
+                accept(app, tx, &mut payment, &mut refund).await?;
             }
             if news.outcome == RefundOutcome::Done {
-                end(app, &mut payment, &mut refund, RefundStatus::Succeeded)?;
+                payment.finish_refund();
+                end(app, &payment, &mut refund, RefundStatus::Succeeded);
             }
         }
         RefundOutcome::Refused => {
-            if was_booked {
-                take_back(app, tx, &mut dues, &payment, &refund).await?;
-            }
+            refuse(app, tx, &mut dues, &mut payment, &refund).await?;
             refund.failure = Some("refused_by_provider".to_owned());
-            end(app, &mut payment, &mut refund, RefundStatus::Failed)?;
+            end(app, &payment, &mut refund, RefundStatus::Failed);
         }
     }
     store::save(tx, &[&payment]).await?;
@@ -70,63 +104,56 @@ pub async fn apply(
     })
 }
 
-/// The provider took it: the money leaves the clearing account, and a fare that is no longer
-/// covered falls with it.
-async fn book(
+async fn accept(
     app: &App,
     tx: &mut PgConnection,
-    dues: &mut Dues,
-    payment: &Payment,
+    payment: &mut Payment,
     refund: &mut Refund,
 ) -> Result<(), PaymentError> {
     let now = app.now();
-    let mut transfers =
-        vec![chart::refund_accepted(refund.id, payment.provider.as_str(), refund.amount)?];
-    if let Some((from, to)) = dues.give_back(refund.amount)? {
-        transfers.push(chart::fare_lowered(refund.id.get(), &dues.shares, from, to)?);
-        let lowered = to.minus(from)?;
-        session_store::add_lowering(tx, refund.id, dues.session, lowered, now).await?;
-    }
-    ledger::store::post(app, tx, now, &transfers).await?;
-    session_store::save(tx, &[dues]).await?;
+    let provider = payment.provider.as_str();
+    let transfer = chart::refund_accepted(refund.id, provider, refund.amount)?;
+    ledger::store::post(app, tx, now, &[transfer]).await?;
+    payment.accept_refund(refund.amount)?;
     refund.status = RefundStatus::Accepted;
     refund.accepted_at = Some(now);
     refund.unanswered = 0;
     Ok(())
 }
 
-/// The provider refused what it had taken: the money is with us. A fare that was lowered stays
-/// so; the session shows a surplus until it is sent again.
-async fn take_back(
+/// The money stays with us, and the session is again what it was.
+async fn refuse(
     app: &App,
     tx: &mut PgConnection,
     dues: &mut Dues,
-    payment: &Payment,
+    payment: &mut Payment,
     refund: &Refund,
 ) -> Result<(), PaymentError> {
-    let accepted = ledger::store::transfer_of(tx, "refund_accepted", refund.id.get()).await?;
-    let accepted = accepted.ok_or(PaymentError::NotFound)?;
-    let provider = payment.provider.as_str();
-    let transfer = chart::refund_returned(refund.id, accepted, provider, refund.amount)?;
-    ledger::store::post(app, tx, app.now(), &[transfer]).await?;
-    dues.keep_after_all(refund.amount)?;
+    let was_accepted = refund.status == RefundStatus::Accepted;
+    let mut transfers = Vec::new();
+    if was_accepted {
+        let accepted = ledger::store::transfer_of(tx, "refund_accepted", refund.id.get()).await?;
+        let accepted = accepted.ok_or(PaymentError::NotFound)?;
+        let provider = payment.provider.as_str();
+        transfers.push(chart::refund_returned(refund.id, accepted, provider, refund.amount)?);
+    }
+    payment.fail_refund(refund.amount, was_accepted)?;
+    let lowered = session_store::lowered_by(tx, refund.id).await?;
+    let change = dues.keep(refund.amount, lowered)?;
     session_store::save(tx, &[dues]).await?;
+    if let Some(change) = change {
+        transfers.push(correct_fare(app, tx, dues, app.new_id(), change).await?);
+    }
+    ledger::store::post(app, tx, app.now(), &transfers).await?;
     Ok(())
 }
 
-fn end(
-    app: &App,
-    payment: &mut Payment,
-    refund: &mut Refund,
-    status: RefundStatus,
-) -> Result<(), PaymentError> {
+fn end(app: &App, payment: &Payment, refund: &mut Refund, status: RefundStatus) {
     refund.status = status;
     refund.done_at = Some(app.now());
-    payment.end_refund(refund.amount, status == RefundStatus::Succeeded)?;
     let labels = [("provider", payment.provider.as_str()), ("outcome", status.as_str())];
     metrics::counter!("refunds_total", &labels).increment(1);
     if status == RefundStatus::Failed {
         tracing::error!(refund.id = %refund.id, "a provider refused a refund");
     }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use super::refund_books::{self, Applied};
 use super::service::{PaymentError, Payments, after};
 use super::{
     Payment, QueryAnswer, Refund, RefundNews, RefundOrder, RefundOutcome, RefundStatus,
-    refund_store, store, view,
+    refund_store, session_store, store, view,
 };
 use crate::in_tx;
 use crate::kernel::ids::{PaymentId, RefundId, StaffId};
@@ -70,6 +70,9 @@ async fn write_refund(
         Known::Reused => return Err(PaymentError::KeyReused),
         Known::Answered(answer) => return Ok(answer),
     }
+    // Locks in the written order: session, payment, refund.
+    let found = store::find(tx, wish.payment).await?.ok_or(PaymentError::NotFound)?;
+    let dues = session_store::lock(tx, &[found.parking_session_id]).await?.pop();
     let mut payment = store::lock(tx, wish.payment).await?.ok_or(PaymentError::NotFound)?;
     let left = payment.refundable();
     if left == Vnd::ZERO {
@@ -85,6 +88,8 @@ async fn write_refund(
     payment.begin_refund(amount)?;
     store::save(tx, &[&payment]).await?;
     refund_store::insert(tx, &refund).await?;
+    let dues = dues.ok_or(PaymentError::NotFound)?;
+    refund_books::begin(app, tx, dues, &refund).await?;
     jobs::enqueue(app, tx, &[send_job(refund.id, app.now())]).await?;
     let answer = view::refund_created(&refund);
     idempotency::remember(tx, request, &answer).await?;
@@ -207,7 +212,7 @@ async fn send(
         }
         Err(bad) => (None, follow::bad_answer(&bad)),
     };
-    follow::judge(payments, message, verdict, payment.id).await?;
+    follow::judge(payments, message, verdict, Some(payment.id)).await?;
     news.ok_or(PaymentError::Gateway(None))
 }
 
@@ -246,7 +251,7 @@ async fn ask(
         Ok(QueryAnswer::NoAnswer(_)) => (Err(PaymentError::Gateway(None)), "no_answer"),
         Err(bad) => (Err(PaymentError::Gateway(None)), follow::bad_answer(&bad)),
     };
-    follow::judge(payments, message, verdict, payment.id).await?;
+    follow::judge(payments, message, verdict, Some(payment.id)).await?;
     news
 }
 

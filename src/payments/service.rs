@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 
 use super::dues::Dues;
@@ -31,6 +32,17 @@ use crate::platform::jobs::{self, NewJob};
 
 /// The job that follows a payment until its end is known.
 pub const FOLLOW_PAYMENT: &str = "follow_payment";
+
+/// What [`FOLLOW_PAYMENT`] is about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FollowPayment {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// Who created it, and with which key: a creation that was cut off is finished for them.
+    pub actor: String,
+    /// The `Idempotency-Key`.
+    pub key: String,
+}
 
 /// Seconds after which a creation that was cut off is continued.
 const RESUME_S: i64 = 60;
@@ -175,7 +187,7 @@ impl Payments {
             });
         match created? {
             Created::Answered(answer) => Ok(answer),
-            Created::Written(payment) => self.instruct(*payment, Some(request)).await,
+            Created::Written(payment) => self.instruct(*payment, request).await,
         }
     }
 
@@ -183,7 +195,7 @@ impl Payments {
     pub async fn instruct(
         &self,
         mut payment: Payment,
-        request: Option<&idempotency::Request>,
+        request: &idempotency::Request,
     ) -> Result<Answer, PaymentError> {
         let adapter = self.providers.adapter(payment.provider);
         let instructions = adapter.charge(&payment.charge()).map_err(PaymentError::Amount)?;
@@ -203,13 +215,11 @@ async fn keep_instructions(
     tx: &mut PgConnection,
     payment: &Payment,
     url: &str,
-    request: Option<&idempotency::Request>,
+    request: &idempotency::Request,
     answer: &Answer,
 ) -> Result<(), PaymentError> {
+    idempotency::remember(tx, request, answer).await?;
     store::set_instructions(tx, payment.id, url).await?;
-    if let Some(request) = request {
-        idempotency::remember(tx, request, answer).await?;
-    }
     Ok(())
 }
 
@@ -239,7 +249,12 @@ async fn write_payment(
     })?;
     let first_look = app.config().payments.query_after_s.first().map_or(RESUME_S, |first| *first);
     let run_at = after(payment.created_at, first_look.min(RESUME_S));
-    let follow = NewJob::at(run_at, FOLLOW_PAYMENT, serde_json::json!({"payment_id": payment.id}))
+    let payload = FollowPayment {
+        payment_id: payment.id,
+        actor: request.actor.clone(),
+        key: request.key.clone(),
+    };
+    let follow = NewJob::at(run_at, FOLLOW_PAYMENT, payload)
         .once(format!("{FOLLOW_PAYMENT}:{}", payment.id));
     jobs::enqueue(app, tx, &[follow]).await?;
     let unfinished = Answer { status: 0, body: payment.id.to_string() };

@@ -87,10 +87,10 @@ pub async fn save(tx: &mut PgConnection, sessions: &[&Dues]) -> Result<(), DbErr
     Ok(())
 }
 
-/// Notes that a fare fell because money went back, so that a session's charges still sum to it.
-pub async fn add_lowering(
+/// Notes that a refund changed a fare, so that a session's charges still sum to it.
+pub async fn add_correction(
     tx: &mut PgConnection,
-    refund: RefundId,
+    charge: Uuid,
     session: ParkingSessionId,
     amount: Vnd,
     now: Timestamp,
@@ -100,7 +100,7 @@ pub async fn add_lowering(
         insert into session_charges (id, parking_session_id, kind, amount_vnd, charged_at)
         values ($1, $2, 'corrected', $3, $4)
         "#,
-        refund.get(),
+        charge,
         session.get(),
         amount.get(),
         now.to_sqlx() as _,
@@ -108,4 +108,15 @@ pub async fn add_lowering(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// By how much a refund lowered the fare when it was written down; its charge has its id.
+pub async fn lowered_by(tx: &mut PgConnection, refund: RefundId) -> Result<Vnd, DbError> {
+    let lowered = sqlx::query_scalar!(
+        r#"select -amount_vnd as "lowered!: Vnd" from session_charges where id = $1"#,
+        refund.get(),
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(lowered.unwrap_or(Vnd::ZERO))
 }

@@ -176,12 +176,12 @@ fn book(
 ) -> Result<(), PostingError> {
     let provider = payment.provider.as_str();
     effects.transfers.push(chart::payment_received(payment.id, provider, payment.amount)?);
-    let surplus_before = dues.surplus();
     dues.receive(payment.amount)?;
     effects.changed_sessions.insert(dues.session);
-    // What was too much before is on its way back already, by the payment that brought it.
-    let surplus = dues.surplus().minus(surplus_before)?;
+    let surplus = dues.surplus().min(payment.amount);
     if surplus > Vnd::ZERO {
+        // The fare stays covered, so nothing is forgiven with it.
+        dues.give_back(surplus)?;
         payment.begin_refund(surplus)?;
         let mut refund = Refund::new(new_refund_id(), payment.id, surplus, now);
         refund.reason = String::from(if late { "late_success" } else { "double_payment" });
