@@ -112,7 +112,7 @@ pub const CHECKS: &[Check] = &[
          cross join lateral (
              select coalesce(sum(p.amount_vnd - coalesce((
                  select sum(amount_vnd) from refunds
-                 where payment_id = p.id and status in ('accepted', 'succeeded')
+                 where payment_id = p.id and status <> 'failed'
              ), 0)), 0) as amount
              from payments p where p.parking_session_id = s.id and p.settled_at is not null
          ) kept
