@@ -77,6 +77,8 @@ pub enum Decision {
     SameAs(usize),
     /// It gets none.
     Refuse(Refusal),
+    /// Somebody else has the row locked: decide later.
+    Busy,
 }
 
 /// The present, the rules and the rows under lock.
@@ -87,8 +89,8 @@ pub struct Table<'a> {
     pub limits: Limits,
     /// The capacity rows.
     pub spaces: &'a HashMap<SpaceKey, Space>,
-    /// Lots that exist, even without a row for the class.
-    pub lots: &'a HashSet<LotId>,
+    /// Lots that a request found no locked row at, with the classes that they have.
+    pub lots: &'a HashMap<LotId, HashSet<VehicleClass>>,
 }
 
 /// What the group did so far.
@@ -137,29 +139,30 @@ fn one(
         };
     }
     match place(table, progress, request, facts) {
-        Ok((space, expires_at)) => {
+        Ok(Some((space, expires_at))) => {
             *progress.granted.entry(space).or_default() += 1;
             *progress.holds.entry(request.driver_id).or_default() += 1;
             progress.vehicles.insert((request.driver_id, request.vehicle_id));
             Decision::Grant { space, expires_at }
         }
+        Ok(None) => Decision::Busy,
         Err(refusal) => Decision::Refuse(refusal),
     }
 }
 
-/// The space that a request gets. What the driver can mend comes before what only time mends.
+/// The space that a request gets; `None` when its row is locked by somebody else. What the driver
+/// can mend comes before what only time mends.
 fn place(
     table: &Table<'_>,
     progress: &Progress<'_>,
     request: &HoldRequest,
     facts: &Facts,
-) -> Result<(SpaceKey, Timestamp), Refusal> {
+) -> Result<Option<(SpaceKey, Timestamp)>, Refusal> {
     let class = facts.class.ok_or(Refusal::VehicleNotFound)?;
     let key = (request.lot_id, class);
-    let space = match table.spaces.get(&key) {
-        Some(space) => space,
-        None if table.lots.contains(&request.lot_id) => return Err(Refusal::ClassNotServed),
-        None => return Err(Refusal::LotNotFound),
+    let Some(space) = table.spaces.get(&key) else {
+        let classes = table.lots.get(&request.lot_id).ok_or(Refusal::LotNotFound)?;
+        return if classes.contains(&class) { Ok(None) } else { Err(Refusal::ClassNotServed) };
     };
     if !space.takes_vehicles(request.arrive_by.unwrap_or(table.now)) {
         return Err(Refusal::LotClosed);
@@ -181,7 +184,7 @@ fn place(
     // The handler checked `arrive_by`; in the moment since then it can only have passed.
     let until = held_until(table.now, space.hold_minutes, request.arrive_by)
         .or_else(|| held_until(table.now, space.hold_minutes, None));
-    until.map(|until| (key, until)).ok_or(Refusal::LotClosed)
+    until.map(|until| Some((key, until))).ok_or(Refusal::LotClosed)
 }
 
 /// Seconds until the first of the last hour's expired holds is an hour old.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::decide::Facts;
 use super::filter::FullSpaces;
-use super::writer::{self, Outcome, WRITERS, whole_us};
+use super::writer::{self, Outcome, PATIENT, SWIFT, Temper, whole_us};
 use super::{
     HoldRequest, Refusal, Reservation, ReservationError, ReservationStatus, end_store, store,
 };
@@ -34,7 +34,8 @@ const SWEEPS_MAX: u32 = 50;
 pub struct Reservations {
     occupancy: Occupancy,
     full: Arc<FullSpaces>,
-    writer: GroupWriter<HoldRequest, Outcome>,
+    swift: GroupWriter<HoldRequest, Outcome>,
+    patient: GroupWriter<HoldRequest, Outcome>,
     lookups: GroupWriter<HoldRequest, Option<Facts>>,
 }
 
@@ -43,19 +44,21 @@ impl Reservations {
     pub fn start(occupancy: &Occupancy) -> Reservations {
         let app = occupancy.app();
         let full = Arc::new(FullSpaces::default());
-        let writer = {
+        let writer = |limits: GroupLimits, temper: Temper| {
             let (occupancy, full) = (occupancy.clone(), Arc::clone(&full));
-            GroupWriter::start(app, WRITERS, move |requests| {
-                writer::work(occupancy.clone(), Arc::clone(&full), requests)
+            GroupWriter::start(app, limits, move |requests| {
+                writer::work(occupancy.clone(), Arc::clone(&full), temper, requests)
             })
         };
+        let swift = writer(SWIFT, Temper::Swift);
+        let patient = writer(PATIENT, Temper::Patient);
         let lookups = {
             let app_of_lookups = app.clone();
             GroupWriter::start(app, LOOKUPS, move |requests| {
                 look_up(app_of_lookups.clone(), requests)
             })
         };
-        Reservations { occupancy: occupancy.clone(), full, writer, lookups }
+        Reservations { occupancy: occupancy.clone(), full, swift, patient, lookups }
     }
 
     /// Holds a space, or says why not. Decided and durable when this returns; the decision is
@@ -63,12 +66,7 @@ impl Reservations {
     pub async fn hold(&self, request: HoldRequest) -> Result<Reservation, ReservationError> {
         let held = match self.refused_early(&request).await {
             Some(known) => known,
-            None => match self.writer.submit(request).await {
-                Ok(Outcome::Held(hold)) => Ok(hold),
-                Ok(Outcome::Refused(refusal)) => Err(ReservationError::Refused(refusal)),
-                Ok(Outcome::Failed(error)) => Err(ReservationError::Group(error)),
-                Err(error) => Err(ReservationError::Undecided(error)),
-            },
+            None => self.decided(request).await,
         };
         let outcome = match &held {
             Ok(_) => "held",
@@ -78,6 +76,21 @@ impl Reservations {
         };
         metrics::counter!("reservations_total", "outcome" => outcome).increment(1);
         held
+    }
+
+    async fn decided(&self, request: HoldRequest) -> Result<Reservation, ReservationError> {
+        let mut outcome = self.swift.submit(request.clone()).await;
+        if matches!(outcome, Ok(Outcome::Busy)) {
+            outcome = self.patient.submit(request).await;
+        }
+        match outcome {
+            Ok(Outcome::Held(hold)) => Ok(hold),
+            Ok(Outcome::Refused(refusal)) => Err(ReservationError::Refused(refusal)),
+            Ok(Outcome::Failed(error)) => Err(ReservationError::Group(error)),
+            // A patient writer sees every row; a class that vanished meanwhile can be asked again.
+            Ok(Outcome::Busy) => Err(DbError::Unavailable(None).into()),
+            Err(error) => Err(ReservationError::Undecided(error)),
+        }
     }
 
     /// The answer that the same request got before, if it was made before.
@@ -242,6 +255,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Reservation>, ReservationError> {
     let listed: Result<Vec<Reservation>, DbError> =
-        on_conn!(app.db(), |conn| { end_store::page(conn, driver, status, before, limit).await });
+        on_conn!(app.db(), |conn| end_store::page(conn, driver, status, before, limit)
+            .await);
     Ok(listed?)
 }

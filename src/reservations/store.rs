@@ -54,14 +54,92 @@ impl ReservationRecord {
     }
 }
 
+/// A capacity row with its lot as `query_as!` reads it.
+struct SpaceRecord {
+    lot_id: LotId,
+    vehicle_class: VehicleClass,
+    capacity: i32,
+    held: i32,
+    in_use: i32,
+    observed: Option<i32>,
+    observed_at: Option<jiff_sqlx::Timestamp>,
+    version: i64,
+    status: LotStatus,
+    hold_minutes: i32,
+    opening_hours: Option<Json<OpeningHours>>,
+}
+
+impl SpaceRecord {
+    fn space(self) -> (SpaceKey, Space) {
+        let capacity = CapacityRecord {
+            lot_id: self.lot_id,
+            vehicle_class: self.vehicle_class,
+            capacity: self.capacity,
+            held: self.held,
+            in_use: self.in_use,
+            observed: self.observed,
+            observed_at: self.observed_at,
+            version: self.version,
+        };
+        let space = Space {
+            snapshot: capacity.row().now,
+            status: self.status,
+            opening_hours: self.opening_hours.map(|hours| hours.0),
+            hold_minutes: self.hold_minutes,
+        };
+        ((self.lot_id, self.vehicle_class), space)
+    }
+}
+
+/// The statement of [`lock_group`]; `$wait` says what happens to rows that others have locked.
+macro_rules! lock_spaces {
+    ($wait:literal, $drivers:expr, $lots:expr, $vehicles:expr) => {
+        sqlx::query_as!(
+            SpaceRecord,
+            r#"
+            with drivers as materialized (
+                select count(pg_advisory_xact_lock($1, d.number)) as locked
+                from unnest($2::int[]) as d (number)
+            ),
+            wanted as materialized (
+                select distinct w.lot_id, v.vehicle_class
+                from unnest($3::uuid[], $4::uuid[]) as w (lot_id, vehicle_id)
+                join vehicles v on v.id = w.vehicle_id
+            )
+            select
+                c.lot_id as "lot_id: LotId", c.vehicle_class as "vehicle_class: VehicleClass",
+                c.capacity, c.held, c.in_use, c.observed, c.observed_at, c.version,
+                l.status as "status: LotStatus",
+                l.hold_minutes,
+                case when not l.opening_hours ? 'always' then l.opening_hours end
+                    as "opening_hours: Json<OpeningHours>"
+            from wanted w
+            join lot_capacity c on c.lot_id = w.lot_id and c.vehicle_class = w.vehicle_class
+            join lots l on l.id = c.lot_id
+            where (select locked from drivers) >= 0
+            order by c.lot_id, c.vehicle_class
+            for update of c
+            "#
+                + $wait,
+            DRIVER_LOCKS,
+            $drivers,
+            $lots,
+            $vehicles,
+        )
+    };
+}
+
 /// Locks what a group may change: its drivers, so that the limits of a driver and the keys hold
-/// against groups of other servers, then the capacity rows in the order of lot and class.
+/// against groups of other servers, then the capacity rows in the order of lot and class. A group
+/// that is not `patient` leaves rows out that others have locked, so that one busy lot does not
+/// hold up all others.
 ///
 /// Returns the rows as they are under the lock. What a later statement of the transaction reads
 /// includes all that earlier holders of these locks committed.
 pub async fn lock_group(
     tx: &mut PgConnection,
     requests: &[HoldRequest],
+    patient: bool,
 ) -> Result<HashMap<SpaceKey, Space>, DbError> {
     let mut drivers: Vec<i32> = requests.iter().map(|r| lock_number(r.driver_id)).collect();
     drivers.sort_unstable();
@@ -71,58 +149,12 @@ pub async fn lock_group(
     wanted.sort_unstable();
     wanted.dedup();
     let (lots, vehicles): (Vec<Uuid>, Vec<Uuid>) = wanted.into_iter().unzip();
-    let rows = sqlx::query!(
-        r#"
-        with drivers as materialized (
-            select count(pg_advisory_xact_lock($1, d.number)) as locked
-            from unnest($2::int[]) as d (number)
-        ),
-        wanted as materialized (
-            select distinct w.lot_id, v.vehicle_class
-            from unnest($3::uuid[], $4::uuid[]) as w (lot_id, vehicle_id)
-            join vehicles v on v.id = w.vehicle_id
-        )
-        select
-            c.lot_id as "lot_id: LotId", c.vehicle_class as "vehicle_class: VehicleClass",
-            c.capacity, c.held, c.in_use, c.observed, c.observed_at, c.version,
-            l.status as "status: LotStatus",
-            l.hold_minutes,
-            case when not l.opening_hours ? 'always' then l.opening_hours end
-                as "opening_hours: Json<OpeningHours>"
-        from wanted w
-        join lot_capacity c on c.lot_id = w.lot_id and c.vehicle_class = w.vehicle_class
-        join lots l on l.id = c.lot_id
-        where (select locked from drivers) >= 0
-        order by c.lot_id, c.vehicle_class
-        for update of c
-        "#,
-        DRIVER_LOCKS,
-        &drivers,
-        &lots,
-        &vehicles,
-    )
-    .fetch_all(tx)
-    .await?;
-    let spaces = rows.into_iter().map(|row| {
-        let capacity = CapacityRecord {
-            lot_id: row.lot_id,
-            vehicle_class: row.vehicle_class,
-            capacity: row.capacity,
-            held: row.held,
-            in_use: row.in_use,
-            observed: row.observed,
-            observed_at: row.observed_at,
-            version: row.version,
-        };
-        let space = Space {
-            snapshot: capacity.row().now,
-            status: row.status,
-            opening_hours: row.opening_hours.map(|hours| hours.0),
-            hold_minutes: row.hold_minutes,
-        };
-        ((row.lot_id, row.vehicle_class), space)
-    });
-    Ok(spaces.collect())
+    let records = if patient {
+        lock_spaces!("", &drivers, &lots, &vehicles).fetch_all(tx).await?
+    } else {
+        lock_spaces!("skip locked", &drivers, &lots, &vehicles).fetch_all(tx).await?
+    };
+    Ok(records.into_iter().map(SpaceRecord::space).collect())
 }
 
 /// A driver's number among the advisory locks. Two drivers with one number only wait.
@@ -239,15 +271,27 @@ pub async fn facts(
     Ok(records.into_iter().map(FactsRecord::facts).collect())
 }
 
-/// Which of these lots exist.
+/// Which of these lots exist, and which of their classes.
 pub async fn existing_lots(
     conn: &mut PgConnection,
     lots: &[Uuid],
-) -> Result<HashSet<LotId>, DbError> {
-    let ids = sqlx::query_scalar!(r#"select id as "id: LotId" from lots where id = any($1)"#, lots)
-        .fetch_all(conn)
-        .await?;
-    Ok(ids.into_iter().collect())
+) -> Result<HashMap<LotId, HashSet<VehicleClass>>, DbError> {
+    let rows = sqlx::query!(
+        r#"
+        select l.id as "lot_id!: LotId", c.vehicle_class as "class?: VehicleClass"
+        from lots l
+        left join lot_capacity c on c.lot_id = l.id
+        where l.id = any($1)
+        "#,
+        lots,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut classes: HashMap<LotId, HashSet<VehicleClass>> = HashMap::new();
+    for row in rows {
+        classes.entry(row.lot_id).or_default().extend(row.class);
+    }
+    Ok(classes)
 }
 
 /// A hold to be written.

@@ -43,14 +43,17 @@ fn space(capacity: u32, held: u32, in_use: u32, observed: Option<u32>) -> Space 
 fn run(spaces: &[(u128, Space)], requests: &[(HoldRequest, Facts)]) -> Vec<Decision> {
     let spaces: HashMap<SpaceKey, Space> =
         spaces.iter().map(|(n, space)| ((lot(*n), VehicleClass::Car), space.clone())).collect();
-    let lots: HashSet<LotId> = [1, 2, 3].into_iter().map(lot).collect();
+    let lots = HashMap::from([
+        (lot(2), HashSet::from([VehicleClass::Bus])),
+        (lot(5), HashSet::from([VehicleClass::Car])),
+    ]);
     decide(&Table { now: NOW, limits: LIMITS, spaces: &spaces, lots: &lots }, requests)
 }
 
 fn refused(decision: &Decision) -> Option<Refusal> {
     match decision {
         Decision::Refuse(refusal) => Some(*refusal),
-        Decision::Grant { .. } | Decision::Known(_) | Decision::SameAs(_) => None,
+        Decision::Grant { .. } | Decision::Known(_) | Decision::SameAs(_) | Decision::Busy => None,
     }
 }
 
@@ -142,6 +145,14 @@ fn what_is_not_there_is_refused_by_name() {
             Refusal::LotNotFound
         ]
     );
+}
+
+#[test]
+fn a_row_that_others_have_locked_is_decided_later() {
+    let asks = [(request(1, 1, 5, "a"), car()), (request(2, 2, 1, "b"), car())];
+    let decisions = run(&[(1, space(9, 0, 0, None))], &asks);
+    assert_eq!(decisions[0], Decision::Busy);
+    assert!(matches!(decisions[1], Decision::Grant { .. }));
 }
 
 proptest! {
