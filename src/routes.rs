@@ -4,7 +4,9 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 
+use crate::occupancy::http as occupancy;
 use crate::platform::App;
+use crate::search::http as search;
 use crate::server::ContractJson;
 use crate::{auth, drivers};
 
@@ -17,6 +19,7 @@ const DOCS_PAGE: &str = include_str!("web/docs_page.html");
 pub fn configure(routes: &mut ServiceConfig) {
     configure_auth(routes);
     configure_drivers(routes);
+    configure_lots(routes);
     configure_finance(routes);
     configure_ops(routes);
 }
@@ -40,6 +43,14 @@ fn configure_auth(routes: &mut ServiceConfig) {
         .service(web::resource("/v1/auth/token").route(web::post().to(auth::http::issue_token)))
         .service(web::resource("/v1/auth/logout").route(web::post().to(auth::http::logout)))
         .service(web::resource("/.well-known/jwks.json").route(web::get().to(auth::http::jwks)));
+}
+
+fn configure_lots(routes: &mut ServiceConfig) {
+    routes
+        .service(web::resource("/v1/lots/search").route(web::get().to(search::search_lots)))
+        .service(web::resource("/v1/lots").route(web::get().to(search::list_lots)))
+        .service(web::resource("/v1/lots/events").route(web::get().to(occupancy::events)))
+        .service(web::resource("/v1/lots/{lot_id}").route(web::get().to(search::get_lot)));
 }
 
 fn configure_drivers(routes: &mut ServiceConfig) {

@@ -9,6 +9,7 @@ use actix_web::{App as ActixApp, HttpResponse, HttpServer, Responder};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
+use crate::occupancy::service::Occupancy;
 use crate::platform::db::DbError;
 use crate::platform::{App, telemetry};
 use crate::web::observe::observe;
@@ -27,6 +28,7 @@ pub struct Parts {
     auth: web::Data<Auth>,
     limits: web::Data<RateLimits>,
     contract: web::Data<ContractJson>,
+    occupancy: Occupancy,
 }
 
 impl Parts {
@@ -37,7 +39,9 @@ impl Parts {
         let auth = Auth::new(&app)?;
         auth.follow_ended_logins(&app);
         let limits = web::Data::new(RateLimits::new(&app));
-        Ok(Parts { app, auth: web::Data::new(auth), limits, contract })
+        let occupancy = Occupancy::new(&app);
+        occupancy.start();
+        Ok(Parts { app, auth: web::Data::new(auth), limits, contract, occupancy })
     }
 
     /// Registers the shared parts and every route with one worker.
@@ -46,7 +50,8 @@ impl Parts {
             .app_data(web::Data::new(self.app.clone()))
             .app_data(self.auth.clone())
             .app_data(self.limits.clone())
-            .app_data(self.contract.clone());
+            .app_data(self.contract.clone())
+            .app_data(web::Data::new(self.occupancy.clone()));
         routes::configure(config);
     }
 }
@@ -61,6 +66,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     telemetry::start_metrics();
     let app = parts.app.clone();
+    let occupancy = parts.occupancy.clone();
     let settings = app.config().server.clone();
     let workers = if settings.workers == 0 {
         std::thread::available_parallelism().map_or(2, usize::from)
@@ -93,6 +99,7 @@ pub async fn run(
     let (public_handle, private_handle) = (public.handle(), private.handle());
     let stopper = async move {
         stop.cancelled().await;
+        occupancy.stop();
         public_handle.stop(true).await;
         private_handle.stop(true).await;
     };
@@ -127,11 +134,17 @@ async fn metrics() -> impl Responder {
 
 /// Whether this server can do its work: Postgres is asked on a fresh connection; without Redis it
 /// is degraded, not unready.
-pub async fn readyz(app: web::Data<App>) -> impl Responder {
+pub async fn readyz(app: web::Data<App>, occupancy: web::Data<Occupancy>) -> impl Responder {
     let question = tokio::time::timeout(Duration::from_secs(2), app.db().ping()).await;
     let postgres = matches!(question, Ok(Ok(())));
     let redis = app.redis().ask::<String>(&redis::cmd("PING")).await.is_ok();
-    let status = match (postgres, redis) {
+    let index = match (occupancy.is_loaded(), occupancy.is_in_step()) {
+        (false, _) => "loading",
+        (true, true) => "in_step",
+        (true, false) => "stale",
+    };
+    let ready = postgres && occupancy.is_loaded();
+    let status = match (ready, redis && occupancy.is_in_step()) {
         (true, true) => "ready",
         (true, false) => "degraded",
         (false, _) => "unready",
@@ -141,9 +154,9 @@ pub async fn readyz(app: web::Data<App>) -> impl Responder {
         "status": status,
         "postgres": word(postgres),
         "redis": word(redis),
-        "search_index": "in_step",
+        "search_index": index,
     });
-    if postgres {
+    if ready {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().insert_header(("retry-after", "1")).json(body)

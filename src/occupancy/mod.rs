@@ -9,8 +9,10 @@
 
 pub mod build;
 pub mod follow;
+pub mod http;
 pub mod index;
 pub mod live;
+pub mod numbers;
 pub mod repair;
 pub mod service;
 pub mod slots;

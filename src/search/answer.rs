@@ -87,7 +87,7 @@ fn find(
     prices: &mut Prices,
     moment: &mut Moment,
 ) -> Vec<Priced> {
-    let wanted = Wanted { class: query.class, kind: query.kind, features: query.features };
+    let wanted = Wanted { class: Some(query.class), kind: query.kind, features: query.features };
     let mut accept = |lot: LotNo| {
         let free = !query.only_free || has_room(index, lot, query.class, moment);
         free && query.max_price.is_none_or(|most| {

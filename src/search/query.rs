@@ -1,33 +1,20 @@
 //! The query of a search, parsed at the edge.
 //!
-//! By hand instead of by a derived deserialiser: it runs for every search, and names every faulty
-//! field at once.
-
-use std::borrow::Cow;
-use std::str::FromStr;
+//! By hand instead of by a derived deserialiser: it runs for every search.
 
 use super::Sort;
-use crate::kernel::geo::{LAT_RANGE, LNG_RANGE, LatLng, Metres};
-use crate::kernel::ids::LotId;
+use crate::kernel::geo::{LatLng, Metres};
 use crate::kernel::money::Vnd;
 use crate::kernel::vehicle::VehicleClass;
 use crate::lots::{Feature, LotKind};
-use crate::web::problem::{Code, FieldError, Problem};
-
-/// The widest circle.
-pub const RADIUS_M_MAX: u32 = 5_000;
-
-/// The circle when none is asked for.
-pub const RADIUS_M_DEFAULT: u32 = 800;
+use crate::web::problem::Problem;
+use crate::web::query::Fields;
 
 /// The longest stay that is priced: 30 days.
 pub const STAY_MINUTES_MAX: u32 = 43_200;
 
 /// The most lots in an answer.
 pub const LIMIT_MAX: u32 = 50;
-
-/// The most lots that can be followed by id.
-pub const IDS_MAX: usize = 50;
 
 /// A search.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,100 +41,6 @@ pub struct SearchQuery {
     pub features: u16,
 }
 
-/// Which lots a listener wants to hear of.
-#[derive(Debug, Clone, PartialEq)]
-pub enum EventsQuery {
-    /// These.
-    Ids(Vec<LotId>),
-    /// Those in a circle.
-    Around(LatLng, Metres),
-}
-
-/// The fields of a query string, each at most once.
-struct Fields<'q> {
-    pairs: Vec<(Cow<'q, str>, Cow<'q, str>)>,
-    faults: Vec<FieldError>,
-}
-
-impl<'q> Fields<'q> {
-    fn read(query: &'q str) -> Fields<'q> {
-        let mut fields = Fields { pairs: Vec::with_capacity(12), faults: Vec::new() };
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if fields.pairs.iter().any(|(known, _)| *known == name) {
-                fields
-                    .faults
-                    .push(FieldError::new(name.chars().take(50).collect::<String>(), "once"));
-            } else {
-                fields.pairs.push((name, value));
-            }
-        }
-        fields
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_ref())
-    }
-
-    fn fault(&mut self, name: &str, rule: impl Into<String>) {
-        self.faults.push(FieldError::new(name, rule));
-    }
-
-    /// A value as `parse` reads it, or the fault's rule noted.
-    fn value<T>(
-        &mut self,
-        name: &str,
-        rule: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let parsed = parse(self.text(name)?);
-        if parsed.is_none() {
-            self.fault(name, rule);
-        }
-        parsed
-    }
-
-    fn word<T: FromStr>(&mut self, name: &str, rule: &str) -> Option<T> {
-        self.value(name, rule, |text| text.parse().ok())
-    }
-
-    fn number(&mut self, name: &str, max: u32, min: u32) -> Option<u32> {
-        self.value(name, &format!("a whole number from {min} to {max}"), |text| {
-            text.parse().ok().filter(|number| (min..=max).contains(number))
-        })
-    }
-
-    fn degrees(&mut self, name: &str, (min, max): (f64, f64)) -> Option<f64> {
-        self.value(name, &format!("a number of degrees from {min} to {max}"), |text| {
-            text.parse().ok().filter(|degrees| (min..=max).contains(degrees))
-        })
-    }
-
-    fn point(&mut self) -> Option<LatLng> {
-        let lat = self.degrees("lat", LAT_RANGE);
-        let lng = self.degrees("lng", LNG_RANGE);
-        LatLng::new(lat?, lng?).ok()
-    }
-
-    fn radius(&mut self) -> Metres {
-        Metres::new(self.number("radius_m", RADIUS_M_MAX, 1).unwrap_or(RADIUS_M_DEFAULT))
-    }
-
-    fn required(&mut self, names: &[&str]) {
-        for name in names {
-            if self.text(name).is_none() {
-                self.fault(name, "required");
-            }
-        }
-    }
-
-    fn finish<T>(self, value: Option<T>) -> Result<T, Problem> {
-        match value {
-            Some(value) if self.faults.is_empty() => Ok(value),
-            _ => Err(Problem::new(Code::ValidationFailed).errors(self.faults)),
-        }
-    }
-}
-
 impl SearchQuery {
     /// Reads a query string; every fault at once.
     pub fn parse(query: &str) -> Result<SearchQuery, Problem> {
@@ -161,7 +54,7 @@ impl SearchQuery {
             class: fields
                 .word("vehicle_class", "bicycle, motorbike, car, van, bus or truck")
                 .unwrap_or(VehicleClass::Car),
-            stay_minutes: fields.number("stay_minutes", STAY_MINUTES_MAX, 1).unwrap_or(60),
+            stay_minutes: fields.number("stay_minutes", 1, STAY_MINUTES_MAX).unwrap_or(60),
             sort: fields
                 .value("sort", "nearest, cheapest or best", |text| match text {
                     "nearest" => Some(Sort::Nearest),
@@ -170,11 +63,11 @@ impl SearchQuery {
                     _ => None,
                 })
                 .unwrap_or_default(),
-            limit: usize::try_from(fields.number("limit", LIMIT_MAX, 1).unwrap_or(20))
+            limit: usize::try_from(fields.number("limit", 1, LIMIT_MAX).unwrap_or(20))
                 .unwrap_or(20),
             only_free: fields.word("only_free", "true or false").unwrap_or_default(),
             max_price: fields
-                .number("max_price_vnd", 1_000_000_000, 0)
+                .number("max_price_vnd", 0, 1_000_000_000)
                 .map(|amount| Vnd::new(i64::from(amount))),
             kind: fields.word("kind", "on_street or off_street"),
             features: fields
@@ -182,26 +75,6 @@ impl SearchQuery {
                 .unwrap_or_default(),
         };
         fields.finish(centre.map(|_| parsed))
-    }
-}
-
-impl EventsQuery {
-    /// Reads a query string.
-    pub fn parse(query: &str) -> Result<EventsQuery, Problem> {
-        let mut fields = Fields::read(query);
-        if fields.text("ids").is_some() {
-            let rule = format!("1 to {IDS_MAX} lot ids separated by commas");
-            let ids = fields.value("ids", &rule, |text| {
-                let ids: Option<Vec<LotId>> =
-                    text.split(',').take(IDS_MAX + 1).map(|id| id.parse().ok()).collect();
-                ids.filter(|ids| ids.len() <= IDS_MAX)
-            });
-            return fields.finish(ids.map(EventsQuery::Ids));
-        }
-        fields.required(&["lat", "lng"]);
-        let centre = fields.point();
-        let radius = fields.radius();
-        fields.finish(centre.map(|centre| EventsQuery::Around(centre, radius)))
     }
 }
 
@@ -213,6 +86,7 @@ fn features(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::problem::Code;
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -264,22 +138,10 @@ mod tests {
         assert_eq!(SearchQuery::parse(query).unwrap_err().code(), Code::ValidationFailed);
     }
 
-    #[rstest]
-    #[case("", false)]
-    #[case("ids=", false)]
-    #[case("ids=1", false)]
-    #[case("ids=0193a5c2-6d00-7a10-8c3e-2b9f4d5e6a71", true)]
-    #[case("ids=0193a5c2-6d00-7a10-8c3e-2b9f4d5e6a71,x", false)]
-    #[case("lat=21&lng=105&radius_m=300", true)]
-    fn listeners_name_lots_or_a_circle(#[case] query: &str, #[case] good: bool) {
-        assert_eq!(EventsQuery::parse(query).is_ok(), good);
-    }
-
     proptest! {
         #[test]
         fn any_query_is_answered_without_a_panic(query in "\\PC{0,100}") {
             let _search = SearchQuery::parse(&query);
-            let _events = EventsQuery::parse(&query);
         }
     }
 }

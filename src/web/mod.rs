@@ -5,4 +5,5 @@ pub mod gcra;
 pub mod observe;
 pub mod ordered;
 pub mod problem;
+pub mod query;
 pub mod rate_limit;

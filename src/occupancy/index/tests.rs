@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::kernel::ids::OperatorId;
+use crate::lots::capacity::{CapacityRow, Snapshot};
 use crate::lots::{Feature, Lot};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -94,7 +95,7 @@ proptest! {
     ) {
         let index = index_of(&points);
         let radius = Metres::new(radius);
-        let wanted = Wanted { class: VehicleClass::Car, kind: None, features: 0 };
+        let wanted = Wanted { class: Some(VehicleClass::Car), kind: None, features: 0 };
         let hits = index.nearest(centre, radius, limit, wanted, |no| {
             !free || index.slot(no, VehicleClass::Car).unwrap().read().capacity > 0
         });
@@ -116,7 +117,7 @@ proptest! {
         let index = index_of(&points);
         let radius = Metres::new(radius);
         let wanted = Wanted {
-            class: VehicleClass::Motorbike,
+            class: Some(VehicleClass::Motorbike),
             kind: Some(LotKind::OffStreet),
             features: Feature::Covered.bit(),
         };
@@ -135,7 +136,7 @@ fn lots_all_over_the_country_are_found_where_they_are() {
     let points: Vec<LatLng> =
         cities.iter().map(|(lat, lng)| LatLng::new(*lat, *lng).unwrap()).collect();
     let index = index_of(&points);
-    let wanted = Wanted { class: VehicleClass::Motorbike, kind: None, features: 0 };
+    let wanted = Wanted { class: Some(VehicleClass::Motorbike), kind: None, features: 0 };
     for (number, at) in (0_u128..).zip(&points) {
         let hits = index.nearest(*at, Metres::new(5_000), 5, wanted, |_| true);
         assert_eq!(numbers(&index, &hits), [number]);
@@ -146,7 +147,7 @@ fn lots_all_over_the_country_are_found_where_they_are() {
 fn an_empty_index_finds_nothing() {
     let index = Index::empty();
     let centre = LatLng::new(21.03, 105.85).unwrap();
-    let wanted = Wanted { class: VehicleClass::Car, kind: None, features: 0 };
+    let wanted = Wanted { class: Some(VehicleClass::Car), kind: None, features: 0 };
     assert!(index.nearest(centre, Metres::new(5_000), 20, wanted, |_| true).is_empty());
 }
 
