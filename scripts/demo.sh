@@ -14,6 +14,8 @@ api=$(setting api)
 api=${api%%,*}
 sandbox=$(setting sandbox)
 
+color=-M
+[ ! -t 1 ] || color=-C
 status= body= token=
 # call WHAT METHOD URL [BODY] [CURL ARGUMENT…]: one request, shown with its answer.
 call() {
@@ -30,7 +32,7 @@ call() {
   body=${answer%$'\n'*}
   printf '< %s\n' "$status"
   # Tokens are shown cut: a terminal's history is no place for them.
-  jq -C '(.. | strings | select(test("^ey|^[A-Za-z0-9_-]{40,}$"))) |= .[0:12] + "…"' \
+  jq $color '(.. | strings | select(test("^ey|^[A-Za-z0-9_-]{40,}$"))) |= .[0:12] + "…"' \
     <<<"$body" 2>/dev/null | sed 's/^/< /' || printf '< %s\n' "${body:0:400}"
 }
 expect() { [ "$status" = "$1" ] || die "expected status $1, got $status"; }

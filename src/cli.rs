@@ -79,7 +79,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Role::Dev(options) => dev::run(options).await,
-        Role::Audit(arguments) => audit(&App::connect(load()?)?, &arguments).await,
+        Role::Audit(arguments) => {
+            dev::borrow_settings()?;
+            audit(&App::connect(load()?)?, &arguments).await
+        }
         Role::Config(ConfigCommand::Check) => {
             load()?;
             Ok(())

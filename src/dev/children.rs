@@ -13,7 +13,7 @@ use super::layout::{Layout, write_private};
 use super::process::Program;
 use super::secrets::Secrets;
 use super::supervise::Supervised;
-use super::{Options, Switch};
+use super::{Options, Switch, shell};
 use crate::auth::tokens::signing_key_pem;
 use crate::platform::config::{Config, DatabaseConfig, RedisConfig};
 
@@ -137,6 +137,8 @@ impl Settings {
             ("IPARKING__AUTH__KEYS_DIR", keys_dir.to_string_lossy().into_owned()),
             ("IPARKING__AUTH__SECRET", secrets.get("auth_secret")?),
             ("IPARKING__QUOTES__SECRET", secrets.get("quotes_secret")?),
+            // `iparking audit` compares with the sandbox's own books.
+            ("IPARKING_SANDBOX_URL", sandbox.clone()),
             ("IPARKING__SMS__ENDPOINT", format!("{sandbox}/sms")),
             ("IPARKING__RATE_LIMITS__ENABLED", rate_limits),
             // A payment whose IPN was lost is asked about sooner than in production.
@@ -167,15 +169,12 @@ impl Settings {
         }
     }
 
-    /// Writes `settings.env`, so that a shell can run the product's commands on this run's data.
+    /// Writes `settings.env`, from which other commands learn of this run.
     ///
     /// # Errors
     /// When it cannot be written.
     pub(super) fn write(&self, layout: &Layout) -> anyhow::Result<()> {
-        let line =
-            |(key, value): &(String, String)| format!("{key}='{}'\n", value.replace('\'', r"'\''"));
-        let lines: Vec<String> = self.shared.iter().map(line).collect();
-        write_private(&layout.dev.join("settings.env"), &lines.concat())
+        write_private(&layout.dev.join("settings.env"), &shell::lines(&self.shared))
     }
 
     /// Sandbox, worker and API servers, in the order of starting.

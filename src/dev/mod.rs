@@ -12,6 +12,7 @@ mod postgres;
 mod process;
 mod redis;
 mod secrets;
+mod shell;
 mod store;
 mod supervise;
 
@@ -20,6 +21,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+
+pub use self::shell::borrow_settings;
 
 use self::children::Settings;
 use self::layout::Layout;
@@ -93,13 +96,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = hangup.recv() => {}
         }
     }
-    say("stopping");
+    if !running.is_empty() {
+        say("stopping");
+    }
     layout::remove_if_there(&layout.dev.join("endpoints.env"))?;
     // In the reverse order of starting: nobody loses what it stands on.
     while let Some(child) = running.pop() {
         child.stop().await;
     }
-    outcome.map(|_| say("stopped"))
+    outcome.map(|_was_up| say("stopped"))
 }
 
 async fn start(

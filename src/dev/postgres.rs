@@ -116,8 +116,9 @@ impl Postgres {
     }
 
     /// Clears the way for a start after a killed one. Processes that still work in our data folder
-    /// are stopped; `postmaster.pid` goes when nobody does, because its number may by now belong to
-    /// some other program, which PostgreSQL would take for itself.
+    /// are stopped; the lock files go when nobody does, because the number in them may by now belong
+    /// to some other program, or to a dead process that nobody has reaped, and PostgreSQL would
+    /// take either for itself.
     ///
     /// # Errors
     /// When a process of the old server cannot be stopped, or the file not be removed.
@@ -130,6 +131,7 @@ impl Postgres {
                 bail!("processes of an earlier PostgreSQL still use {}", self.data.display());
             }
         }
+        remove_if_there(&self.sockets.join(".s.PGSQL.5432.lock"))?;
         remove_if_there(&self.data.join("postmaster.pid"))
     }
 
