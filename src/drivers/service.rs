@@ -5,12 +5,12 @@ use super::{DisplayName, DriverError, Locale, NewVehicle, Profile, VEHICLES_MAX,
 use crate::auth::Auth;
 use crate::kernel::ids::{DriverId, VehicleId};
 use crate::platform::App;
+use crate::platform::db::DbError;
 use crate::{in_tx, on_conn};
 
 /// A driver's profile.
 pub async fn profile(app: &App, id: DriverId) -> Result<Profile, DriverError> {
-    let found: Result<_, DriverError> =
-        on_conn!(app.db(), |conn| { store::profile(conn, id).await.map_err(DriverError::from) });
+    let found: Result<_, DbError> = on_conn!(app.db(), |conn| store::profile(conn, id).await);
     found?.ok_or(DriverError::Gone)
 }
 

@@ -13,6 +13,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
+mod drivers;
 mod openapi;
 mod ops;
 mod traps;

@@ -13,8 +13,10 @@
     missing_docs
 )]
 
+pub mod actors;
 pub mod app;
 pub mod client;
 pub mod contract;
 pub mod db;
 pub mod proxy;
+pub mod sms;
