@@ -120,7 +120,7 @@ fn configure_private(config: &mut ServiceConfig, dev: bool) {
 /// who never opened it.
 async fn dev_order(app: web::Data<App>, merchant_ref: web::Path<String>) -> impl Responder {
     let found: Result<Option<String>, DbError> =
-        on_conn!(app.db(), |conn| { payments::store::redirect_url_of(conn, &merchant_ref).await });
+        on_conn!(app.db(), |conn| payments::store::redirect_url_of(conn, &merchant_ref).await);
     match found {
         Ok(Some(url)) => HttpResponse::Ok().json(serde_json::json!({ "redirect_url": url })),
         Ok(None) => HttpResponse::NotFound().finish(),

@@ -16,7 +16,7 @@ async fn the_contract_and_its_readable_page_are_served() {
     let yaml = app.client.get("/openapi.yaml").send().await.expect(200);
     assert!(yaml.text.starts_with("openapi: 3.1"));
     let json = app.client.get("/openapi.json").send().await.expect(200);
-    assert_eq!(json.json["openapi"].as_str().map(|version| &version[..3]), Some("3.1"));
+    assert!(json.json["openapi"].as_str().unwrap().starts_with("3.1"));
     let page = app.client.get("/docs").send().await.expect(200);
     assert!(page.text.contains("<html") && !page.text.contains("https://cdn"));
 }
