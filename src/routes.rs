@@ -20,8 +20,34 @@ pub fn configure(routes: &mut ServiceConfig) {
     configure_auth(routes);
     configure_drivers(routes);
     configure_lots(routes);
+    configure_tariffs(routes);
     configure_finance(routes);
     configure_ops(routes);
+}
+
+fn configure_tariffs(routes: &mut ServiceConfig) {
+    use crate::tariffs::http;
+    routes
+        .service(web::resource("/v1/quotes").route(web::post().to(http::create_quote)))
+        .service(
+            web::resource("/v1/operator/lots/{lot_id}/tariffs/{vehicle_class}")
+                .route(web::put().to(http::assign)),
+        )
+        .service(
+            web::resource("/v1/operator/tariffs")
+                .route(web::get().to(http::list))
+                .route(web::post().to(http::create)),
+        )
+        .service(
+            web::resource("/v1/operator/tariffs/preview").route(web::post().to(http::preview)),
+        )
+        .service(
+            web::resource("/v1/operator/tariffs/{tariff_id}").route(web::get().to(http::get)),
+        )
+        .service(
+            web::resource("/v1/operator/tariffs/{tariff_id}/versions")
+                .route(web::post().to(http::create_version)),
+        );
 }
 
 fn configure_finance(routes: &mut ServiceConfig) {

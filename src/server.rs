@@ -12,6 +12,7 @@ use crate::auth::Auth;
 use crate::occupancy::service::Occupancy;
 use crate::platform::db::DbError;
 use crate::platform::{App, telemetry};
+use crate::tariffs::book::TariffBook;
 use crate::web::observe::observe;
 use crate::web::ordered;
 use crate::web::rate_limit::RateLimits;
@@ -27,6 +28,7 @@ pub struct Parts {
     app: App,
     auth: web::Data<Auth>,
     limits: web::Data<RateLimits>,
+    tariffs: web::Data<TariffBook>,
     contract: web::Data<ContractJson>,
     occupancy: Occupancy,
 }
@@ -41,7 +43,8 @@ impl Parts {
         let limits = web::Data::new(RateLimits::new(&app));
         let occupancy = Occupancy::new(&app);
         occupancy.start();
-        Ok(Parts { app, auth: web::Data::new(auth), limits, contract, occupancy })
+        let tariffs = web::Data::new(TariffBook::start(&app).await);
+        Ok(Parts { app, auth: web::Data::new(auth), limits, tariffs, contract, occupancy })
     }
 
     /// Registers the shared parts and every route with one worker.
@@ -50,6 +53,7 @@ impl Parts {
             .app_data(web::Data::new(self.app.clone()))
             .app_data(self.auth.clone())
             .app_data(self.limits.clone())
+            .app_data(self.tariffs.clone())
             .app_data(self.contract.clone())
             .app_data(web::Data::new(self.occupancy.clone()));
         routes::configure(config);

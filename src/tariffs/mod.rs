@@ -2,7 +2,8 @@
 //!
 //! A tariff is a series of immutable versions; each is a [`PriceSheet`], checked once and then
 //! carried as [`TariffRules`]. [`price`] turns rules and a stay into an itemised [`Fare`]; it is
-//! pure and knows no lot, driver or database.
+//! pure and knows no lot, driver or database. Around it stand the store, the book that search
+//! prices with ([`book`]), quotes ([`quotes`]) and operators' changes ([`service`]).
 //!
 //! Rules of the engine:
 //! - Time counts as it is printed on a ticket, in whole minutes of Hanoi's civil time: seconds
@@ -18,12 +19,19 @@
 //!   less what was already charged. `validate` holds the list and the reasons.
 
 mod bands;
+pub mod book;
+mod book_store;
 mod fare;
+pub mod http;
 #[cfg(test)]
 mod laws;
 mod meter;
 mod price;
+pub mod quote_store;
+pub mod quotes;
+pub mod service;
 mod sheet;
+pub mod store;
 mod turns;
 mod validate;
 mod vat;
@@ -31,9 +39,14 @@ mod vat;
 mod worked_examples;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
 use price::{day_number, minute_number};
 use serde::{Serialize, Serializer};
+
+use crate::kernel::ids::{OperatorId, TariffId, TariffVersionId};
 
 pub use fare::{Fare, FareLine, FareNote, LineKind};
 pub use price::{
@@ -53,6 +66,42 @@ pub struct FieldError {
     pub field: String,
     /// The broken rule, as in `out_of_range`.
     pub rule: String,
+}
+
+/// What an operator, or the city, charges under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tariff {
+    /// Which.
+    pub id: TariffId,
+    /// Whose; nobody's for the city's.
+    pub operator_id: Option<OperatorId>,
+    /// Its short name: `hanoi-iparking-car`.
+    pub code: String,
+    /// Its name.
+    pub name: String,
+    /// The decision or price list it comes from.
+    pub source: String,
+    /// Newest start first.
+    pub versions: Vec<Arc<TariffVersion>>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// One immutable version of a tariff.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TariffVersion {
+    /// Which.
+    pub id: TariffVersionId,
+    /// Of which tariff.
+    pub tariff_id: TariffId,
+    /// Its number, from 1.
+    pub version: i32,
+    /// First day on which it holds, from 00:00 in Hanoi.
+    pub starts_on: Date,
+    /// What it says.
+    pub rules: Arc<TariffRules>,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
 /// A price sheet that keeps every rule of `validate`, with its dates ready for pricing.

@@ -255,7 +255,13 @@ fn check_free_periods(sheet: &PriceSheet, errors: &mut Errors) {
     for (i, period) in sheet.free_periods.iter().take(50).enumerate() {
         errors.label(&period.label, format_args!("free_periods[{i}].label"));
         match (minute_number(period.from), minute_number(period.to)) {
-            (Some(from), Some(to)) if from < to => spans.push((from, to)),
+            (Some(from), Some(to)) if from < to => {
+                let whole = [period.from, period.to]
+                    .iter()
+                    .all(|at| at.second() == 0 && at.subsec_nanosecond() == 0);
+                errors.unless(whole, format_args!("free_periods[{i}].from"), "whole_minutes");
+                spans.push((from, to));
+            }
             _ => errors.add(format_args!("free_periods[{i}].to"), "after_from"),
         }
     }
