@@ -45,10 +45,6 @@ bench: ## The table of speeds against their limits; writes loadtest/RESULTS.md
 	cargo build --release --locked --workspace
 	scripts/bench.sh
 
-.PHONY: load
-load: ## Mixed load on a running `make run`
-	cargo run --release --locked -p iparking-loadtest -- load
-
 .PHONY: schemathesis
 schemathesis: ## Fuzz the API against openapi.yaml for a minute (needs python3)
 	@scripts/install.sh run
