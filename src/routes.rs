@@ -21,6 +21,7 @@ pub fn configure(routes: &mut ServiceConfig) {
     configure_drivers(routes);
     configure_lots(routes);
     configure_tariffs(routes);
+    configure_payments(routes);
     configure_finance(routes);
     configure_ops(routes);
 }
@@ -38,15 +39,39 @@ fn configure_tariffs(routes: &mut ServiceConfig) {
                 .route(web::get().to(http::list))
                 .route(web::post().to(http::create)),
         )
-        .service(
-            web::resource("/v1/operator/tariffs/preview").route(web::post().to(http::preview)),
-        )
-        .service(
-            web::resource("/v1/operator/tariffs/{tariff_id}").route(web::get().to(http::get)),
-        )
+        .service(web::resource("/v1/operator/tariffs/preview").route(web::post().to(http::preview)))
+        .service(web::resource("/v1/operator/tariffs/{tariff_id}").route(web::get().to(http::get)))
         .service(
             web::resource("/v1/operator/tariffs/{tariff_id}/versions")
                 .route(web::post().to(http::create_version)),
+        );
+}
+
+fn configure_payments(routes: &mut ServiceConfig) {
+    use crate::payments::{http, http_return, ipn};
+    routes
+        .service(
+            web::resource("/v1/payments")
+                .route(web::post().to(http::create_payment))
+                .route(web::get().to(http::list_payments)),
+        )
+        .service(
+            web::resource("/v1/payments/return/vnpay")
+                .route(web::get().to(http_return::vnpay_return)),
+        )
+        .service(web::resource("/v1/payments/ipn/vnpay").route(web::get().to(ipn::vnpay_ipn)))
+        .service(web::resource("/v1/payments/{payment_id}").route(web::get().to(http::get_payment)))
+        .service(
+            web::resource("/v1/payments/{payment_id}/receipt")
+                .route(web::get().to(http::get_receipt)),
+        )
+        .service(
+            web::resource("/v1/payments/{payment_id}/refunds")
+                .route(web::post().to(http::create_refund)),
+        )
+        .service(web::resource("/v1/refunds/{refund_id}").route(web::get().to(http::get_refund)))
+        .service(
+            web::resource("/v1/finance/payments").route(web::get().to(http::list_finance_payments)),
         );
 }
 

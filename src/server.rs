@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::occupancy::service::Occupancy;
+use crate::payments::service::Payments;
 use crate::platform::db::DbError;
 use crate::platform::{App, telemetry};
 use crate::tariffs::book::TariffBook;
@@ -29,6 +30,7 @@ pub struct Parts {
     auth: web::Data<Auth>,
     limits: web::Data<RateLimits>,
     tariffs: web::Data<TariffBook>,
+    payments: web::Data<Payments>,
     contract: web::Data<ContractJson>,
     occupancy: Occupancy,
 }
@@ -44,7 +46,16 @@ impl Parts {
         let occupancy = Occupancy::new(&app);
         occupancy.start();
         let tariffs = web::Data::new(TariffBook::start(&app).await);
-        Ok(Parts { app, auth: web::Data::new(auth), limits, tariffs, contract, occupancy })
+        let payments = web::Data::new(Payments::start(&app)?);
+        Ok(Parts {
+            app,
+            auth: web::Data::new(auth),
+            limits,
+            tariffs,
+            payments,
+            contract,
+            occupancy,
+        })
     }
 
     /// Registers the shared parts and every route with one worker.
@@ -54,6 +65,7 @@ impl Parts {
             .app_data(self.auth.clone())
             .app_data(self.limits.clone())
             .app_data(self.tariffs.clone())
+            .app_data(self.payments.clone())
             .app_data(self.contract.clone())
             .app_data(web::Data::new(self.occupancy.clone()));
         routes::configure(config);

@@ -10,10 +10,12 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::auth;
+use crate::payments::follow::JobEnd;
+use crate::payments::service::Payments;
 use crate::platform::db::DbError;
 use crate::platform::jobs::{self, ClaimedJob, NewJob};
 use crate::platform::{App, idempotency, telemetry};
-use crate::{in_tx, on_conn};
+use crate::{in_tx, on_conn, payments};
 
 /// What becomes of a job that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +31,14 @@ const SCHEDULES: &[(&str, i64)] =
     &[("forget_old_logins", 86_400), ("reap_idempotency_keys", 3_600)];
 
 /// Does one job. Every kind is written to be run twice.
-async fn work(app: &App, job: &ClaimedJob) -> anyhow::Result<Outcome> {
+async fn work(app: &App, payments: &Payments, job: &ClaimedJob) -> anyhow::Result<Outcome> {
     let now = app.now();
+    if let Some(ended) = payments::jobs::run(payments, &job.kind, &job.payload).await {
+        return Ok(match ended? {
+            JobEnd::Done => Outcome::Done,
+            JobEnd::Again(at) => Outcome::Again(at),
+        });
+    }
     match job.kind.as_str() {
         auth::service::SEND_CODE => {
             auth::service::send_code(app, &job.payload).await?;
@@ -67,6 +75,7 @@ pub async fn plant_schedules(app: &App) -> Result<(), DbError> {
     let now = app.now();
     let rows: Vec<NewJob> = SCHEDULES
         .iter()
+        .chain(payments::jobs::SCHEDULES)
         .map(|(kind, _)| NewJob::at(now, kind, ()).once(format!("schedule:{kind}")))
         .collect();
     in_tx!(app.db(), "worker.plant_schedules", |tx| jobs::enqueue(app, tx, &rows).await)
@@ -78,6 +87,7 @@ pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
     let places = Arc::new(Semaphore::new(settings.concurrency));
     let tracker = TaskTracker::new();
     let pause = Duration::from_millis(settings.poll_ms);
+    let payments = Payments::start(&app)?;
     let mut planted = false;
     while !stop.is_cancelled() {
         if !planted {
@@ -90,9 +100,9 @@ pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
                 let any = !claimed.is_empty();
                 for job in claimed {
                     let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-                    let app = app.clone();
+                    let (app, payments) = (app.clone(), payments.clone());
                     tracker.spawn(async move {
-                        run_one(&app, job).await;
+                        run_one(&app, &payments, job).await;
                         drop(place);
                     });
                 }
@@ -117,7 +127,8 @@ pub async fn run(app: App, stop: CancellationToken) -> anyhow::Result<()> {
 
 /// Runs every job that is due, and those that they cause, until none is left; gives their number.
 /// For tests and for `iparking worker --drain`.
-pub async fn run_due(app: &App) -> Result<usize, DbError> {
+pub async fn run_due(app: &App) -> anyhow::Result<usize> {
+    let payments = Payments::start(app)?;
     let mut ran = 0_usize;
     loop {
         let claimed = claim(app, 64).await?;
@@ -126,7 +137,7 @@ pub async fn run_due(app: &App) -> Result<usize, DbError> {
         }
         for job in claimed {
             ran = ran.saturating_add(1);
-            run_one(app, job).await;
+            run_one(app, &payments, job).await;
         }
     }
 }
@@ -138,15 +149,15 @@ async fn claim(app: &App, limit: i64) -> Result<Vec<ClaimedJob>, DbError> {
 }
 
 /// Does one job under its lease and notes what became of it. A panic counts as a failure.
-async fn run_one(app: &App, job: ClaimedJob) {
+async fn run_one(app: &App, payments: &Payments, job: ClaimedJob) {
     let request_id = job.request_id.clone().unwrap_or_else(|| job.id.to_string());
     let span = tracing::info_span!(
         "job", job.id = %job.id, job.kind = %job.kind, job.attempts = job.attempts, request_id = %request_id,
     );
     let task = {
-        let (app, job) = (app.clone(), job.clone());
+        let (app, payments, job) = (app.clone(), payments.clone(), job.clone());
         let lease = Duration::from_secs(u64::try_from(app.config().worker.lease_s).unwrap_or(60));
-        let work = async move { tokio::time::timeout(lease, work(&app, &job)).await };
+        let work = async move { tokio::time::timeout(lease, work(&app, &payments, &job)).await };
         tokio::spawn(telemetry::with_request_id(request_id, work).instrument(span.clone()))
     };
     let outcome = match task.await {

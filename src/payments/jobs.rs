@@ -17,8 +17,15 @@ pub const JUDGE_MESSAGES: &str = "judge_messages";
 /// Removes old messages that were not a provider's.
 pub const PURGE_MESSAGES: &str = "purge_messages";
 
-/// Schedules: kind and seconds between runs.
-pub const SCHEDULES: &[(&str, i64)] = &[(JUDGE_MESSAGES, 20), (PURGE_MESSAGES, 3_600)];
+/// Seconds between two runs of [`JUDGE_MESSAGES`].
+const JUDGE_EVERY_S: i64 = 20;
+
+/// Seconds between two runs of [`PURGE_MESSAGES`].
+const PURGE_EVERY_S: i64 = 3_600;
+
+/// Work that comes back by itself: kind and seconds between runs.
+pub const SCHEDULES: &[(&str, i64)] =
+    &[(JUDGE_MESSAGES, JUDGE_EVERY_S), (PURGE_MESSAGES, PURGE_EVERY_S)];
 
 /// A message older than this that nobody judged was left behind; younger ones are being worked
 /// on. No group waits so long.
@@ -98,7 +105,7 @@ async fn judge_messages(payments: &Payments) -> Result<JobEnd, PaymentError> {
             }
         }
     }
-    Ok(JobEnd::Done)
+    Ok(JobEnd::Again(after(app.now(), JUDGE_EVERY_S)))
 }
 
 async fn purge_messages(payments: &Payments) -> Result<JobEnd, PaymentError> {
@@ -107,5 +114,5 @@ async fn purge_messages(payments: &Payments) -> Result<JobEnd, PaymentError> {
     let purged: Result<u64, DbError> =
         on_conn!(app.db(), |conn| message_store::purge_unsigned(conn, before, PURGED_MAX).await);
     purged?;
-    Ok(JobEnd::Done)
+    Ok(JobEnd::Again(after(app.now(), PURGE_EVERY_S)))
 }

@@ -78,9 +78,6 @@ pub enum PaymentError {
     /// The provider does not take so much.
     #[error("the amount cannot be charged")]
     Amount(#[source] AmountRefused),
-    /// The browser would be sent to an address that is not on the list.
-    #[error("the return address is not allowed")]
-    ReturnUrl,
     /// The payment has nothing to give back.
     #[error("nothing can go back")]
     NotRefundable,

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::receipt_store::Receipt;
 use super::{MerchantRef, Payment, PaymentStatus, ProviderKind, Refund, RefundStatus};
-use crate::kernel::ids::{ParkingSessionId, PaymentId, RefundId};
-use crate::kernel::money::Vnd;
+use crate::kernel::clock::business_day;
+use crate::kernel::ids::{LotId, ParkingSessionId, PaymentId, RefundId};
+use crate::kernel::money::{OutOfRange, Rounding, Vnd};
 use crate::platform::idempotency::Answer;
 
 /// `Payment`.
@@ -93,6 +95,80 @@ impl<'a> From<&'a Refund> for RefundView<'a> {
             done_at: refund.done_at,
         }
     }
+}
+
+/// `Receipt`.
+#[derive(Serialize)]
+pub struct ReceiptView<'a> {
+    number: String,
+    payment_id: PaymentId,
+    parking_session_id: ParkingSessionId,
+    lot: ReceiptLot<'a>,
+    operator: ReceiptOperator<'a>,
+    plate: &'a str,
+    entered_at: Timestamp,
+    left_at: Option<Timestamp>,
+    lines: &'a serde_json::Value,
+    amount_vnd: Vnd,
+    vat_vnd: Vnd,
+    vat_rate: String,
+    paid_at: Option<Timestamp>,
+    provider: ProviderKind,
+    merchant_ref: &'a MerchantRef,
+}
+
+#[derive(Serialize)]
+struct ReceiptLot<'a> {
+    id: LotId,
+    code: &'a str,
+    name: &'a str,
+    address: &'a str,
+}
+
+#[derive(Serialize)]
+struct ReceiptOperator<'a> {
+    name: &'a str,
+    tax_code: &'a str,
+}
+
+impl<'a> ReceiptView<'a> {
+    /// The receipt of a payment. Refunds do not change it.
+    pub fn new(payment: &'a Payment, receipt: &'a Receipt) -> Result<Self, OutOfRange> {
+        Ok(ReceiptView {
+            number: receipt_number(payment),
+            payment_id: payment.id,
+            parking_session_id: payment.parking_session_id,
+            lot: ReceiptLot {
+                id: receipt.lot_id,
+                code: &receipt.lot_code,
+                name: &receipt.lot_name,
+                address: &receipt.lot_address,
+            },
+            operator: ReceiptOperator {
+                name: &receipt.operator_name,
+                tax_code: &receipt.operator_tax_code,
+            },
+            plate: &receipt.plate,
+            entered_at: receipt.entered_at,
+            left_at: receipt.left_at,
+            lines: &receipt.lines,
+            amount_vnd: payment.amount,
+            vat_vnd: payment.amount.tax_inside(receipt.vat_rate, Rounding::HalfUp)?,
+            vat_rate: receipt.vat_rate.get().normalize().to_string(),
+            paid_at: payment.settled_at,
+            provider: payment.provider,
+            merchant_ref: &payment.merchant_ref,
+        })
+    }
+}
+
+/// The day in Hanoi on which the money was booked, and the random end of the payment's id: 48
+/// bits, so that no two of a day are alike.
+fn receipt_number(payment: &Payment) -> String {
+    let day = business_day(payment.settled_at.unwrap_or(payment.created_at));
+    let id = format!("{:X}", payment.id.get().simple());
+    let end: String = id.chars().skip(20).collect();
+    format!("BL-{}-{end}", day.strftime("%Y%m%d"))
 }
 
 /// The answer to a creation, which a repeat gets again to the letter.
