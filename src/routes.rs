@@ -4,6 +4,8 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 
+use crate::lots::http as lots;
+use crate::occupancy::events::events as lot_events;
 use crate::occupancy::http as occupancy;
 use crate::platform::App;
 use crate::search::http as search;
@@ -100,8 +102,30 @@ fn configure_lots(routes: &mut ServiceConfig) {
     routes
         .service(web::resource("/v1/lots/search").route(web::get().to(search::search_lots)))
         .service(web::resource("/v1/lots").route(web::get().to(search::list_lots)))
-        .service(web::resource("/v1/lots/events").route(web::get().to(occupancy::events)))
-        .service(web::resource("/v1/lots/{lot_id}").route(web::get().to(search::get_lot)));
+        .service(web::resource("/v1/lots/events").route(web::get().to(lot_events)))
+        .service(web::resource("/v1/lots/{lot_id}").route(web::get().to(search::get_lot)))
+        .service(
+            web::resource("/v1/operator/lots")
+                .route(web::get().to(lots::list_operator_lots))
+                .route(web::post().to(lots::create_lot)),
+        )
+        .service(
+            web::resource("/v1/operator/lots/{lot_id}")
+                .route(web::get().to(lots::get_operator_lot))
+                .route(web::patch().to(lots::update_lot)),
+        )
+        .service(
+            web::resource("/v1/operator/lots/{lot_id}/opening-hours")
+                .route(web::put().to(lots::set_opening_hours)),
+        )
+        .service(
+            web::resource("/v1/operator/lots/{lot_id}/capacity/{vehicle_class}")
+                .route(web::put().to(occupancy::set_capacity)),
+        )
+        .service(
+            web::resource("/v1/operator/lots/{lot_id}/occupancy")
+                .route(web::post().to(occupancy::post_occupancy)),
+        );
 }
 
 fn configure_drivers(routes: &mut ServiceConfig) {

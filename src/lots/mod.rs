@@ -5,6 +5,7 @@
 
 pub mod capacity;
 pub mod hours;
+pub mod http;
 pub mod seed;
 pub mod store;
 pub mod words;

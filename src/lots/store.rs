@@ -123,6 +123,22 @@ pub async fn find_of_operator(
     record.map(LotRecord::lot).transpose()
 }
 
+/// Whether this operator runs the lot.
+pub async fn is_of_operator(
+    conn: &mut PgConnection,
+    operator: OperatorId,
+    id: LotId,
+) -> Result<bool, DbError> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from lots where id = $1 and operator_id = $2) as "found!""#,
+        id.get(),
+        operator.get(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(found)
+}
+
 /// An operator's lots by code, those after `after_code`.
 pub async fn page_of_operator(
     conn: &mut PgConnection,

@@ -8,12 +8,14 @@
 //! `(observed_at, sequence, device_id)`, so any order of arrival ends in the same picture.
 
 pub mod build;
+pub mod events;
 pub mod follow;
 pub mod http;
 pub mod index;
 pub mod live;
 pub mod numbers;
 pub mod repair;
+pub mod report;
 pub mod service;
 pub mod slots;
 pub mod store;
@@ -130,13 +132,13 @@ pub struct BadReading {
 
 /// Checks a report: all readings, or every fault.
 pub fn check(
-    raw: Vec<RawReading>,
+    raw: &[RawReading],
     capacity_of: impl Fn(VehicleClass) -> Option<u32>,
     now: Timestamp,
 ) -> Result<Vec<Reading>, Vec<BadReading>> {
     let mut good = Vec::with_capacity(raw.len());
     let mut bad = Vec::new();
-    for (index, reading) in raw.into_iter().enumerate() {
+    for (index, reading) in raw.iter().enumerate() {
         match check_one(reading, &capacity_of, now) {
             Ok(reading) => good.push(reading),
             Err((field, fault)) => bad.push(BadReading { index, field, fault }),
@@ -146,7 +148,7 @@ pub fn check(
 }
 
 fn check_one(
-    raw: RawReading,
+    raw: &RawReading,
     capacity_of: &impl Fn(VehicleClass) -> Option<u32>,
     now: Timestamp,
 ) -> Result<Reading, (&'static str, ReadingFault)> {
@@ -184,7 +186,7 @@ fn check_one(
         // Postgres keeps microseconds; a finer time would never equal its own copy.
         observed_at: Timestamp::from_microsecond(raw.observed_at.as_microsecond())
             .unwrap_or(raw.observed_at),
-        device_id: raw.device_id,
+        device_id: raw.device_id.clone(),
         sequence: raw.sequence,
     })
 }
@@ -209,6 +211,9 @@ pub enum OccupancyError {
     /// Readings that make no sense; none was taken.
     #[error("{} reading(s) make no sense", .0.len())]
     Readings(Vec<BadReading>),
+    /// More spaces are parked in or held than the new capacity.
+    #[error("more spaces than that are parked in or held right now")]
+    CapacityInUse,
     /// The database failed.
     #[error("occupancy: {0}")]
     Db(#[from] crate::platform::db::DbError),
@@ -236,7 +241,7 @@ mod tests {
 
     fn check_raw(reading: RawReading) -> Result<Vec<Reading>, Vec<BadReading>> {
         let capacity_of = |class| (class == VehicleClass::Car).then_some(10);
-        check(vec![reading], capacity_of, NOW.parse().unwrap())
+        check(&[reading], capacity_of, NOW.parse().unwrap())
     }
 
     #[rstest]
@@ -274,8 +279,8 @@ mod tests {
 
     #[test]
     fn one_bad_reading_refuses_the_report_and_every_bad_one_is_named() {
-        let report = vec![raw(|_| {}), raw(|r| r.sequence = -1), raw(|r| r.occupied = Some(99))];
-        let bad = check(report, |_| Some(10), NOW.parse().unwrap()).unwrap_err();
+        let report = [raw(|_| {}), raw(|r| r.sequence = -1), raw(|r| r.occupied = Some(99))];
+        let bad = check(&report, |_| Some(10), NOW.parse().unwrap()).unwrap_err();
         assert_eq!(bad.iter().map(|bad| bad.index).collect::<Vec<_>>(), [1, 2]);
     }
 }
