@@ -21,7 +21,7 @@ use crate::kernel::ids::OperatorId;
 use crate::platform::App;
 use crate::web::extract::client_addr;
 use crate::web::problem::{Code, Problem};
-use crate::web::rate_limit::{CallKind, RateLimits, address_bucket};
+use crate::web::rate_limit::{CallKind, RateLimits};
 
 /// A kind of caller that an operation lets in.
 pub trait Admits: 'static {
@@ -225,8 +225,7 @@ pub async fn identify(request: &HttpRequest) -> Result<Principal, Problem> {
     if believed.is_err()
         && let Some(limits) = request.app_data::<web::Data<RateLimits>>()
     {
-        let address = address_bucket(client_addr(request).0);
-        limits.charge_here(CallKind::BadCredentials, &address)?;
+        limits.charge_address_here(CallKind::BadCredentials, client_addr(request).0)?;
     }
     believed.map_err(|rejected| {
         Problem::new(match rejected {

@@ -5,7 +5,7 @@
 //! Time is the application's clock, so that servers agree and tests can move it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -120,15 +120,27 @@ impl Default for LocalLimits {
 }
 
 impl LocalLimits {
-    /// Charges one call, or tells the milliseconds to wait.
-    pub fn admit(&self, limit: &Limit, now: Timestamp) -> Result<(), i64> {
-        // Callers whose 64-bit hashes meet share a quota; nobody can aim at that.
-        let caller = self.hasher.hash_one(&limit.key);
-        let index = usize::try_from(caller % 64).unwrap_or(0);
-        let Some(shard) = self.shards.get(index) else { return Ok(()) };
+    /// Charges one call under several limits: all admit, or none is charged. Calls side by side
+    /// may pass together; this is the stand-in for Redis, not the limit that guards money.
+    pub fn admit_all(&self, limits: &[Limit], now: Timestamp) -> Result<(), i64> {
+        let now_ms = now.as_millisecond();
+        let wait = |limit: &Limit| {
+            let (caller, shard) = self.find(&limit.key)?;
+            let arrivals = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            limit.quota.admit(arrivals.get(&caller).copied(), now_ms).err()
+        };
+        if let Some(wait) = limits.iter().filter_map(wait).max() {
+            return Err(wait);
+        }
+        limits.iter().try_for_each(|limit| self.admit_caller(&limit.key, limit.quota, now))
+    }
+
+    /// Charges one call to whatever names a caller, without making a text of it.
+    pub fn admit_caller(&self, caller: impl Hash, quota: Quota, now: Timestamp) -> Result<(), i64> {
+        let Some((caller, shard)) = self.find(caller) else { return Ok(()) };
         let now_ms = now.as_millisecond();
         let mut arrivals = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let arrival = limit.quota.admit(arrivals.get(&caller).copied(), now_ms)?;
+        let arrival = quota.admit(arrivals.get(&caller).copied(), now_ms)?;
         if arrivals.len() >= SHARD_CALLERS_MAX {
             arrivals.retain(|_, arrival| *arrival > now_ms);
             // Still full: a flood from countless addresses, which no per-caller limit can stop.
@@ -138,6 +150,13 @@ impl LocalLimits {
         }
         arrivals.insert(caller, arrival);
         Ok(())
+    }
+
+    /// Callers whose 64-bit hashes meet share a quota; nobody can aim at that.
+    fn find(&self, caller: impl Hash) -> Option<(u64, &Mutex<HashMap<u64, i64>>)> {
+        let caller = self.hasher.hash_one(caller);
+        let shard = self.shards.get(usize::try_from(caller % 64).unwrap_or(0))?;
+        Some((caller, shard))
     }
 }
 
@@ -151,6 +170,10 @@ mod tests {
         Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap()
     }
 
+    fn admit(limits: &LocalLimits, limit: &Limit, now: Timestamp) -> Result<(), i64> {
+        limits.admit_caller(&limit.key, limit.quota, now)
+    }
+
     fn limit(key: &str, burst: u32, window_s: u32) -> Limit {
         Limit { key: key.to_owned(), quota: Quota::per(burst, window_s) }
     }
@@ -160,29 +183,41 @@ mod tests {
         let limits = LocalLimits::default();
         let three = limit("a", 3, 30);
         for _ in 0..3 {
-            assert_eq!(limits.admit(&three, at_ms(0)), Ok(()));
+            assert_eq!(admit(&limits, &three, at_ms(0)), Ok(()));
         }
-        assert_eq!(limits.admit(&three, at_ms(0)), Err(10_000));
-        assert_eq!(limits.admit(&three, at_ms(9_999)), Err(1));
-        assert_eq!(limits.admit(&three, at_ms(10_000)), Ok(()));
-        assert_eq!(limits.admit(&three, at_ms(10_000)), Err(10_000));
-        assert_eq!(limits.admit(&limit("b", 3, 30), at_ms(0)), Ok(()));
+        assert_eq!(admit(&limits, &three, at_ms(0)), Err(10_000));
+        assert_eq!(admit(&limits, &three, at_ms(9_999)), Err(1));
+        assert_eq!(admit(&limits, &three, at_ms(10_000)), Ok(()));
+        assert_eq!(admit(&limits, &three, at_ms(10_000)), Err(10_000));
+        assert_eq!(admit(&limits, &limit("b", 3, 30), at_ms(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_by_one_limit_charges_no_other() {
+        let limits = LocalLimits::default();
+        let both = [limit("a", 2, 20), limit("b", 1, 10)];
+        assert_eq!(limits.admit_all(&both, at_ms(0)), Ok(()));
+        for _ in 0..5 {
+            assert_eq!(limits.admit_all(&both, at_ms(0)), Err(10_000));
+        }
+        assert_eq!(limits.admit_all(&[both[0].clone()], at_ms(0)), Ok(()));
+        assert_eq!(limits.admit_all(&[both[0].clone()], at_ms(0)), Err(10_000));
     }
 
     #[test]
     fn a_clock_that_steps_back_locks_nobody_out() {
         let limits = LocalLimits::default();
         let one = limit("a", 1, 10);
-        assert_eq!(limits.admit(&one, at_ms(1_000_000_000)), Ok(()));
-        assert_eq!(limits.admit(&one, at_ms(0)), Ok(()));
-        assert_eq!(limits.admit(&one, at_ms(0)), Err(10_000));
+        assert_eq!(admit(&limits, &one, at_ms(1_000_000_000)), Ok(()));
+        assert_eq!(admit(&limits, &one, at_ms(0)), Ok(()));
+        assert_eq!(admit(&limits, &one, at_ms(0)), Err(10_000));
     }
 
     #[test]
     fn a_flood_of_callers_does_not_grow_the_memory() {
         let limits = LocalLimits::default();
         for caller in 0..300_000 {
-            assert_eq!(limits.admit(&limit(&caller.to_string(), 2, 60), at_ms(0)), Ok(()));
+            assert_eq!(admit(&limits, &limit(&caller.to_string(), 2, 60), at_ms(0)), Ok(()));
         }
         let remembered: usize = limits.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
         assert!(remembered <= SHARDS * SHARD_CALLERS_MAX);
@@ -200,7 +235,7 @@ mod tests {
             let (mut now, mut passed) = (0, 0_i64);
             for gap in gaps {
                 now += gap;
-                passed += i64::from(limits.admit(&one, at_ms(now)).is_ok());
+                passed += i64::from(admit(&limits, &one, at_ms(now)).is_ok());
                 prop_assert!(passed <= i64::from(burst) + now / i64::from(one.quota.every_ms));
             }
         }

@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abuse;
 mod auth;
 mod drivers;
 mod openapi;
