@@ -77,3 +77,14 @@ insert into ledger_accounts (code, name, kind, created_at) values
     ('vat_payable', 'Thuế GTGT phải nộp', 'liability', now()),
     ('fee_income', 'Doanh thu phí dịch vụ nền tảng', 'income', now()),
     ('provider_fee_expense', 'Chi phí cổng thanh toán', 'expense', now());
+
+-- What is owed to an operator has an account from the first day.
+create function operators_have_an_account() returns trigger language plpgsql as $$
+begin
+    insert into ledger_accounts (code, name, kind, created_at)
+    values ('operator_payable:' || new.code, 'Phải trả ' || new.name, 'liability', new.created_at)
+    on conflict (code) do nothing;
+    return null;
+end $$;
+create trigger operators_have_an_account after insert on operators
+    for each row execute function operators_have_an_account();

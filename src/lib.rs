@@ -14,6 +14,7 @@ pub mod lots;
 pub mod notifications;
 pub mod occupancy;
 pub mod operators;
+pub mod parking_sessions;
 pub mod payments;
 pub mod platform;
 pub mod reservations;

@@ -23,6 +23,8 @@ pub fn configure(routes: &mut ServiceConfig) {
     configure_drivers(routes);
     configure_lots(routes);
     configure_tariffs(routes);
+    configure_reservations(routes);
+    configure_parking_sessions(routes);
     configure_payments(routes);
     configure_finance(routes);
     configure_ops(routes);
@@ -145,6 +147,45 @@ fn configure_drivers(routes: &mut ServiceConfig) {
         .service(
             web::resource("/v1/me/vehicles/{vehicle_id}")
                 .route(web::delete().to(http::remove_vehicle)),
+        );
+}
+
+fn configure_reservations(routes: &mut ServiceConfig) {
+    use crate::reservations::http;
+    routes
+        .service(
+            web::resource("/v1/reservations")
+                .route(web::post().to(http::create))
+                .route(web::get().to(http::list)),
+        )
+        .service(
+            web::resource("/v1/reservations/{reservation_id}").route(web::get().to(http::get)),
+        )
+        .service(
+            web::resource("/v1/reservations/{reservation_id}/cancel")
+                .route(web::post().to(http::cancel)),
+        );
+}
+
+fn configure_parking_sessions(routes: &mut ServiceConfig) {
+    use crate::parking_sessions::http;
+    let one = "/v1/parking-sessions/{parking_session_id}";
+    routes
+        .service(
+            web::resource("/v1/parking-sessions")
+                .route(web::post().to(http::start))
+                .route(web::get().to(http::list)),
+        )
+        .service(
+            web::resource(one)
+                .route(web::get().to(http::get))
+                .route(web::patch().to(http::correct)),
+        )
+        .service(web::resource(format!("{one}/extend")).route(web::post().to(http::extend)))
+        .service(web::resource(format!("{one}/stop")).route(web::post().to(http::stop)))
+        .service(
+            web::resource("/v1/operator/parking-sessions")
+                .route(web::get().to(http::list_of_operator)),
         );
 }
 

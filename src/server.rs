@@ -13,6 +13,7 @@ use crate::occupancy::service::Occupancy;
 use crate::payments::service::Payments;
 use crate::platform::db::DbError;
 use crate::platform::{App, telemetry};
+use crate::reservations::Reservations;
 use crate::tariffs::book::TariffBook;
 use crate::web::observe::observe;
 use crate::web::ordered;
@@ -33,6 +34,7 @@ pub struct Parts {
     payments: web::Data<Payments>,
     contract: web::Data<ContractJson>,
     occupancy: Occupancy,
+    reservations: web::Data<Reservations>,
 }
 
 impl Parts {
@@ -47,6 +49,7 @@ impl Parts {
         occupancy.start();
         let tariffs = web::Data::new(TariffBook::start(&app).await);
         let payments = web::Data::new(Payments::start(&app)?);
+        let reservations = web::Data::new(Reservations::start(&occupancy));
         Ok(Parts {
             app,
             auth: web::Data::new(auth),
@@ -55,6 +58,7 @@ impl Parts {
             payments,
             contract,
             occupancy,
+            reservations,
         })
     }
 
@@ -67,7 +71,8 @@ impl Parts {
             .app_data(self.tariffs.clone())
             .app_data(self.payments.clone())
             .app_data(self.contract.clone())
-            .app_data(web::Data::new(self.occupancy.clone()));
+            .app_data(web::Data::new(self.occupancy.clone()))
+            .app_data(self.reservations.clone());
         routes::configure(config);
     }
 }

@@ -15,7 +15,7 @@ use crate::payments::service::Payments;
 use crate::platform::db::DbError;
 use crate::platform::jobs::{self, ClaimedJob, NewJob};
 use crate::platform::{App, idempotency, telemetry};
-use crate::{in_tx, on_conn, payments};
+use crate::{in_tx, on_conn, parking_sessions, payments, reservations};
 
 /// What becomes of a job that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,12 @@ pub enum Outcome {
 }
 
 /// Work that comes back by itself: kind and seconds between runs.
-const SCHEDULES: &[(&str, i64)] =
-    &[("forget_old_logins", 86_400), ("reap_idempotency_keys", 3_600)];
+const SCHEDULES: &[(&str, i64)] = &[
+    ("end_forgotten_sessions", 60),
+    ("expire_holds", 1),
+    ("forget_old_logins", 86_400),
+    ("reap_idempotency_keys", 3_600),
+];
 
 /// Does one job. Every kind is written to be run twice.
 async fn work(app: &App, payments: &Payments, job: &ClaimedJob) -> anyhow::Result<Outcome> {
@@ -42,6 +46,14 @@ async fn work(app: &App, payments: &Payments, job: &ClaimedJob) -> anyhow::Resul
     match job.kind.as_str() {
         auth::service::SEND_CODE => {
             auth::service::send_code(app, &job.payload).await?;
+            Ok(Outcome::Done)
+        }
+        "end_forgotten_sessions" => {
+            parking_sessions::service::end_forgotten(app).await?;
+            Ok(Outcome::Done)
+        }
+        "expire_holds" => {
+            reservations::service::expire_holds(app).await?;
             Ok(Outcome::Done)
         }
         "forget_old_logins" => {

@@ -13,6 +13,7 @@
 pub mod decide;
 pub mod end_store;
 pub mod filter;
+pub mod http;
 pub mod service;
 pub mod store;
 pub mod writer;

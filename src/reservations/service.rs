@@ -14,6 +14,7 @@ use super::{
 };
 use crate::kernel::ids::{DriverId, ReservationId};
 use crate::lots::capacity::CapacityRow;
+use crate::occupancy::live::{self, Write};
 use crate::occupancy::service::{Occupancy, Room};
 use crate::platform::App;
 use crate::platform::db::DbError;
@@ -156,6 +157,15 @@ pub fn show(occupancy: &Occupancy, rows: Vec<CapacityRow>) {
     occupancy.app().spawn(async move { shown.show(&rows).await });
 }
 
+/// Shows changed capacity rows from a process that keeps no picture of its own.
+pub async fn publish(app: &App, rows: &[CapacityRow]) {
+    let writes: Vec<Write> = rows.iter().copied().map(Write::from).collect();
+    if let Err(down) = live::publish(app.redis(), &writes).await {
+        metrics::counter!("occupancy_publish_failures_total").increment(1);
+        tracing::warn!(error = %down, rows = rows.len(), "changes could not be shown in redis");
+    }
+}
+
 /// A driver's hold.
 pub async fn find(
     app: &App,
@@ -224,8 +234,7 @@ pub async fn use_hold(
 
 /// Expires the holds whose time is over and shows the freed spaces; gives their number. Run every
 /// second by one worker; two at once do no harm.
-pub async fn expire_holds(occupancy: &Occupancy) -> Result<i64, ReservationError> {
-    let app = occupancy.app();
+pub async fn expire_holds(app: &App) -> Result<i64, ReservationError> {
     let mut total = 0_i64;
     for _ in 0..SWEEPS_MAX {
         let now = whole_us(app.now());
@@ -233,7 +242,7 @@ pub async fn expire_holds(occupancy: &Occupancy) -> Result<i64, ReservationError
             in_tx!(app.db(), "reservations.expire", |tx| {
                 end_store::expire(tx, now, SWEEP_MAX).await.map_err(ReservationError::from)
             })?;
-        show(occupancy, changed);
+        publish(app, &changed).await;
         total = total.saturating_add(expired);
         if expired < SWEEP_MAX {
             break;
