@@ -264,7 +264,6 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Reservation>, ReservationError> {
     let listed: Result<Vec<Reservation>, DbError> =
-        on_conn!(app.db(), |conn| end_store::page(conn, driver, status, before, limit)
-            .await);
+        on_conn!(app.db(), |conn| end_store::page(conn, driver, status, before, limit).await);
     Ok(listed?)
 }
