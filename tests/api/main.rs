@@ -18,4 +18,5 @@ mod auth;
 mod drivers;
 mod openapi;
 mod ops;
+mod reservations;
 mod traps;

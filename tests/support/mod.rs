@@ -18,5 +18,6 @@ pub mod app;
 pub mod client;
 pub mod contract;
 pub mod db;
+pub mod places;
 pub mod proxy;
 pub mod sms;
