@@ -37,7 +37,10 @@ pub struct TariffBook {
 }
 
 /// From a day on a tariff holds. Ordered so that the one that wins stands first.
-pub(super) type Assignments = Vec<(Reverse<(Date, Uuid)>, TariffId)>;
+pub(super) type Assignments = Vec<(Order, TariffId)>;
+
+/// Newest first day first; of one day the newest row.
+pub(super) type Order = Reverse<(Date, Uuid)>;
 
 /// A lot's time in a zone.
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +94,9 @@ impl Pages {
         &'p self,
         assignments: &'p Assignments,
         day: Date,
-    ) -> Option<(Reverse<(Date, Uuid)>, &'p Arc<TariffVersion>)> {
-        let begun = assignments.iter().filter(|(Reverse((from, _)), _)| *from <= day);
-        begun.filter_map(|(order, tariff)| Some((*order, self.started(*tariff, day)?))).next()
+    ) -> Option<(Order, &'p Arc<TariffVersion>)> {
+        let mut begun = assignments.iter().filter(|(Reverse((from, _)), _)| *from <= day);
+        begun.find_map(|(order, tariff)| Some((*order, self.started(*tariff, day)?)))
     }
 
     fn at(&self, lot: LotId, class: VehicleClass, day: Date) -> Option<&Arc<TariffVersion>> {

@@ -70,7 +70,7 @@ fn ladder(key: &'static str, tame: bool) -> impl Strategy<Value = Ladder> {
             ]
         },
     );
-    let weight = if tame { 0 } else { 1 };
+    let weight = u32::from(!tame);
     prop_oneof![weight => rising, 1 => falling]
         .prop_map(move |steps| Ladder { key: key.into(), steps })
 }

@@ -89,9 +89,9 @@ pub(super) fn walk<'s>(
                         peak: Vnd::ZERO,
                     });
                     if is_day {
-                        open.day += until - at
+                        open.day += until - at;
                     } else {
-                        open.night += until - at
+                        open.night += until - at;
                     }
                     open.to = until;
                     open.peak = open.peak.max(open.turn(pricing.crossing).0);

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 
+use jiff::civil::Date;
+
 use super::FieldError;
-use super::price::{day_number, minute_number};
+use super::price::minute_number;
 use super::sheet::{
     Band, BandPricing, Cap, CapScope, Charge, Crossing, Ladder, MinuteOfDay, PriceSheet, Pricing,
     SpecialDay, SpecialRule, TurnPrices, TurnPricing,
@@ -49,6 +51,10 @@ impl Errors {
         self.unless((0..=PRICE_MAX).contains(&price.get()), field, "price_0_to_10000000");
     }
 
+    fn year(&mut self, date: Date, field: impl Display) {
+        self.unless((2000..=2100).contains(&date.year()), field, "year_2000_to_2100");
+    }
+
     fn count(&mut self, count: usize, most: usize, field: impl Display) {
         self.unless(count <= most, field, &format!("at_most_{most}_items"));
     }
@@ -75,6 +81,7 @@ pub(super) fn check(sheet: &PriceSheet) -> Vec<FieldError> {
     for (i, step) in sheet.vat.iter().enumerate() {
         errors.unless(step.percent <= 100, format_args!("vat[{i}].percent"), "at_most_100");
         errors.unless(dates.insert(step.from), format_args!("vat[{i}].from"), "repeated");
+        errors.year(step.from, format_args!("vat[{i}].from"));
     }
     if errors.0.is_empty() && splitting_could_pay(sheet) {
         let kept = sheet.reentry_minutes >= REENTRY_MINUTES_MIN;
@@ -141,7 +148,8 @@ fn check_day(bands: &[Band], ladders: &[Ladder], at: &str, errors: &mut Errors) 
                 errors.unless(known, format_args!("{at}.charge.metered.ladder"), "unknown_ladder");
             }
             Charge::Flat { units, unit_price_vnd } => {
-                errors.unless(*units > 0, format_args!("{at}.charge.flat.units"), "at_least_1");
+                let units_kept = (1..=1_000).contains(units);
+                errors.unless(units_kept, format_args!("{at}.charge.flat.units"), "1_to_1000");
                 let field = format!("{at}.charge.flat.unit_price_vnd");
                 errors.price(*unit_price_vnd, &field);
                 let whole = unit_price_vnd.times(i64::from(*units)).unwrap_or(Vnd::new(i64::MAX));
@@ -218,7 +226,7 @@ fn check_special_days(sheet: &PriceSheet, errors: &mut Errors) {
         for (j, date) in listed.iter().take(60).enumerate() {
             let field = format!("{at}.dates[{j}]");
             errors.unless(dates.insert(*date), &field, "repeated");
-            errors.unless(day_number(*date).is_some(), field, "outside_the_calendar");
+            errors.year(*date, field);
         }
         match (rule, &sheet.pricing) {
             (SpecialRule::Free, _) => {}
@@ -260,6 +268,8 @@ fn check_free_periods(sheet: &PriceSheet, errors: &mut Errors) {
                     .iter()
                     .all(|at| at.second() == 0 && at.subsec_nanosecond() == 0);
                 errors.unless(whole, format_args!("free_periods[{i}].from"), "whole_minutes");
+                errors.year(period.from.date(), format_args!("free_periods[{i}].from"));
+                errors.year(period.to.date(), format_args!("free_periods[{i}].to"));
                 spans.push((from, to));
             }
             _ => errors.add(format_args!("free_periods[{i}].to"), "after_from"),

@@ -19,4 +19,5 @@ mod drivers;
 mod openapi;
 mod ops;
 mod reservations;
+mod tariffs;
 mod traps;
