@@ -5,7 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 
 use crate::lots::http as lots;
-use crate::occupancy::events::events as lot_events;
+use crate::occupancy::events_http::events as lot_events;
 use crate::occupancy::http as occupancy;
 use crate::platform::App;
 use crate::search::http as search;

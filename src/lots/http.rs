@@ -20,6 +20,7 @@ use crate::kernel::geo::LatLng;
 use crate::kernel::ids::{LotId, OperatorId};
 use crate::platform::App;
 use crate::platform::db::DbError;
+use crate::tariffs::book::{LotTariff, TariffBook};
 use crate::web::extract::{Json, Page, Path, Query, page_limit};
 use crate::web::problem::{Code, FieldError, Problem};
 use crate::{in_tx, on_conn};
@@ -47,11 +48,11 @@ struct OperatorLot {
     updated_at: Timestamp,
 }
 
-/// Which tariff applies today.
-#[derive(Serialize)]
-struct LotTariff {}
-
-async fn with_numbers(app: &App, lots: Vec<Lot>) -> Result<Vec<OperatorLot>, DbError> {
+async fn with_numbers(
+    app: &App,
+    book: &TariffBook,
+    lots: Vec<Lot>,
+) -> Result<Vec<OperatorLot>, DbError> {
     let now = app.now();
     let ids: Vec<LotId> = lots.iter().map(|lot| lot.id).collect();
     let rows: Result<_, DbError> = on_conn!(app.db(), |conn| store::capacities(conn, &ids).await);
@@ -61,8 +62,11 @@ async fn with_numbers(app: &App, lots: Vec<Lot>) -> Result<Vec<OperatorLot>, DbE
         numbers.entry(row.lot_id).or_default().push(number);
     }
     let shown = lots.into_iter().map(|lot| OperatorLot {
+        tariffs: {
+            let served = numbers.get(&lot.id).into_iter().flatten();
+            book.of_lot(lot.id, served.map(|class| class.vehicle_class), now)
+        },
         capacities: numbers.remove(&lot.id).unwrap_or_default(),
-        tariffs: Vec::new(),
         id: lot.id,
         code: lot.code,
         name: lot.name,
@@ -83,11 +87,16 @@ async fn with_numbers(app: &App, lots: Vec<Lot>) -> Result<Vec<OperatorLot>, DbE
     Ok(shown.collect())
 }
 
-async fn show(app: &App, operator: OperatorId, id: LotId) -> Result<OperatorLot, Problem> {
+async fn show(
+    app: &App,
+    book: &TariffBook,
+    operator: OperatorId,
+    id: LotId,
+) -> Result<OperatorLot, Problem> {
     let lot: Result<Option<Lot>, DbError> =
         on_conn!(app.db(), |conn| store::find_of_operator(conn, operator, id).await);
     let lot = lot?.ok_or_else(Problem::not_found)?;
-    with_numbers(app, vec![lot]).await?.pop().ok_or_else(Problem::not_found)
+    with_numbers(app, book, vec![lot]).await?.pop().ok_or_else(Problem::not_found)
 }
 
 /// The query of [`list_operator_lots`].
@@ -102,6 +111,7 @@ pub async fn list_operator_lots(
     caller: Guard<OperatorManager>,
     Query(query): Query<ListQuery>,
     app: web::Data<App>,
+    book: web::Data<TariffBook>,
 ) -> Result<HttpResponse, Problem> {
     let limit = page_limit(query.limit)?;
     let after = query
@@ -118,7 +128,7 @@ pub async fn list_operator_lots(
     let more = lots.len() > wanted;
     lots.truncate(wanted);
     let next_cursor = lots.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.code));
-    let items = with_numbers(&app, lots).await?;
+    let items = with_numbers(&app, &book, lots).await?;
     Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
 }
 
@@ -131,8 +141,9 @@ pub async fn get_operator_lot(
     caller: Guard<OperatorManager>,
     Path(id): Path<LotId>,
     app: web::Data<App>,
+    book: web::Data<TariffBook>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(show(&app, caller.operator_id, id).await?))
+    Ok(HttpResponse::Ok().json(show(&app, &book, caller.operator_id, id).await?))
 }
 
 /// `POST /v1/operator/lots`.
@@ -264,6 +275,7 @@ impl LotCreate {
 pub async fn create_lot(
     caller: Guard<OperatorManager>,
     app: web::Data<App>,
+    book: web::Data<TariffBook>,
     body: Json<LotCreate>,
 ) -> Result<HttpResponse, Problem> {
     let new = body.value.checked()?;
@@ -271,7 +283,7 @@ pub async fn create_lot(
     let done: Result<(), LotError> =
         in_tx!(app.db(), "lots.create", |tx| store::insert(tx, operator, id, &new, now).await);
     done?;
-    let lot = show(&app, operator, id).await?;
+    let lot = show(&app, &book, operator, id).await?;
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/v1/operator/lots/{id}")))
         .json(lot))
@@ -337,6 +349,7 @@ pub async fn update_lot(
     caller: Guard<OperatorManager>,
     Path(id): Path<LotId>,
     app: web::Data<App>,
+    book: web::Data<TariffBook>,
     body: Json<LotUpdate>,
 ) -> Result<HttpResponse, Problem> {
     let members = body.canonical.as_object();
@@ -354,7 +367,7 @@ pub async fn update_lot(
     if !found? {
         return Err(Problem::not_found());
     }
-    Ok(HttpResponse::Ok().json(show(&app, operator, id).await?))
+    Ok(HttpResponse::Ok().json(show(&app, &book, operator, id).await?))
 }
 
 /// Replaces the opening hours.

@@ -4,6 +4,7 @@
 //! see and change their own lots only; anybody else's are as good as absent (404).
 
 pub mod capacity;
+pub mod capacity_store;
 pub mod hours;
 pub mod http;
 pub mod seed;

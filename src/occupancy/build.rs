@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
@@ -14,6 +15,8 @@ use crate::lots::capacity::{CapacityRow, Snapshot};
 use crate::lots::hours::OpeningHours;
 use crate::lots::words::fold;
 use crate::lots::{Feature, Lot, LotKind};
+
+static BUILT: AtomicU64 = AtomicU64::new(1);
 
 /// Collects lots and their numbers, then sorts them into an [`Index`].
 #[derive(Debug, Default)]
@@ -128,6 +131,7 @@ impl Builder {
             operators: self.operators.values,
             texts: self.texts,
             by_code: Vec::new(),
+            serial: BUILT.fetch_add(1, Ordering::Relaxed),
         };
         for lot in self.lots {
             let no = small(index.entries.len());

@@ -102,6 +102,8 @@ pub struct Index {
     pub(super) texts: String,
     /// All lots by code.
     pub(super) by_code: Vec<u32>,
+    /// Another number for every index of this process.
+    pub(super) serial: u64,
 }
 
 /// The bit of a class in a lot's set of classes; its rank among the set bits is its slot.
@@ -147,6 +149,11 @@ impl Index {
     /// Whether there are no lots.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Another number for every index: numbers of lots mean the same only within one.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// A lot's number by its id.

@@ -8,7 +8,7 @@
 //! `(observed_at, sequence, device_id)`, so any order of arrival ends in the same picture.
 
 pub mod build;
-pub mod events;
+pub mod events_http;
 pub mod follow;
 pub mod http;
 pub mod index;

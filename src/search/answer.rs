@@ -13,6 +13,7 @@ use crate::lots::LotStatus;
 use crate::lots::capacity::{Confidence, Snapshot};
 use crate::lots::hours::OpeningHours;
 use crate::occupancy::index::{Entry, Index, LotNo, Wanted};
+use crate::tariffs::book::LotTariff;
 
 /// About what a lot takes in an answer.
 const BYTES_PER_LOT: usize = 700;
@@ -59,7 +60,7 @@ impl Moment {
 pub fn search(
     index: &Index,
     query: &SearchQuery,
-    prices: &mut Prices,
+    prices: &mut Prices<'_>,
     moment: &mut Moment,
 ) -> Vec<u8> {
     let hits = find(index, query, prices, moment);
@@ -72,7 +73,7 @@ pub fn search(
             out.push(b',');
         }
         first = false;
-        let price = prices.of(entry.id, query.class);
+        let price = prices.of(hit.near.lot);
         push_hit(&mut out, index, entry, hit, query, price, moment);
     }
     out.extend_from_slice(b"],\"next_cursor\":null,\"stale\":");
@@ -84,16 +85,15 @@ pub fn search(
 fn find(
     index: &Index,
     query: &SearchQuery,
-    prices: &mut Prices,
+    prices: &mut Prices<'_>,
     moment: &mut Moment,
 ) -> Vec<Priced> {
     let wanted = Wanted { class: Some(query.class), kind: query.kind, features: query.features };
     let mut accept = |lot: LotNo| {
         let free = !query.only_free || has_room(index, lot, query.class, moment);
-        free && query.max_price.is_none_or(|most| {
-            let price = index.entry(lot).and_then(|entry| prices.of(entry.id, query.class));
-            price.is_some_and(|price| price.amount <= most)
-        })
+        free && query
+            .max_price
+            .is_none_or(|most| prices.of(lot).is_some_and(|price| price.amount <= most))
     };
     if query.sort == Sort::Nearest {
         let near = index.nearest(query.centre, query.radius, query.limit, wanted, accept);
@@ -102,10 +102,7 @@ fn find(
     let near = index.within(query.centre, query.radius, wanted, &mut accept);
     let mut hits: Vec<Priced> = near
         .into_iter()
-        .map(|near| {
-            let price = index.entry(near.lot).and_then(|entry| prices.of(entry.id, query.class));
-            Priced { near, amount: price.map(|price| price.amount) }
-        })
+        .map(|near| Priced { near, amount: prices.of(near.lot).map(|price| price.amount) })
         .collect();
     order(index, &mut hits, query.sort, query.limit);
     hits
@@ -225,12 +222,12 @@ pub fn list(
     out
 }
 
-/// One lot in full. `tariffs` is a JSON list.
+/// One lot in full.
 pub fn detail(
     index: &Index,
     lot: LotNo,
     entry: &Entry,
-    tariffs: &str,
+    tariffs: &[LotTariff],
     moment: &mut Moment,
 ) -> Vec<u8> {
     let json = |value: Result<String, serde_json::Error>| value.unwrap_or_else(|_| "null".into());
@@ -239,7 +236,7 @@ pub fn detail(
     out.extend_from_slice(index.summary(entry).as_bytes());
     push_capacities(&mut out, index, lot, moment);
     let rest = format!(
-        r#","status":"{}","capacity_source":"{}","opening_hours":{},"open_now":{},"operator":{{"name":{}}},"sale_mode":"{}","hold_minutes":{},"tariffs":{tariffs}}}"#,
+        r#","status":"{}","capacity_source":"{}","opening_hours":{},"open_now":{},"operator":{{"name":{}}},"sale_mode":"{}","hold_minutes":{},"tariffs":{}}}"#,
         entry.status.as_str(),
         entry.capacity_source.as_str(),
         json(serde_json::to_string(index.hours(entry))),
@@ -247,6 +244,7 @@ pub fn detail(
         json(serde_json::to_string(index.operator(entry))),
         entry.sale_mode.as_str(),
         entry.hold_minutes,
+        json(serde_json::to_string(tariffs)),
     );
     out.extend_from_slice(rest.as_bytes());
     out

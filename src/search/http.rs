@@ -10,8 +10,10 @@ use super::prices::Prices;
 use super::query::SearchQuery;
 use crate::kernel::ids::LotId;
 use crate::occupancy::service::Occupancy;
+use crate::tariffs::book::TariffBook;
 use crate::web::extract::{Path, Query, page_limit};
 use crate::web::problem::{Code, Problem};
+use crate::web::rate_limit::{Limited, PublicRead};
 
 fn json(body: Vec<u8>) -> HttpResponse {
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json")).body(body)
@@ -28,11 +30,14 @@ fn moment(occupancy: &Occupancy) -> Result<Moment, Problem> {
 pub async fn search_lots(
     request: HttpRequest,
     occupancy: web::Data<Occupancy>,
+    tariffs: web::Data<TariffBook>,
+    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let query = SearchQuery::parse(request.query_string())?;
     let mut moment = moment(&occupancy)?;
     let index = occupancy.index();
-    Ok(json(answer::search(&index, &query, &mut Prices, &mut moment)))
+    let mut prices = Prices::new(&index, &tariffs, query.class, moment.now, query.stay_minutes);
+    Ok(json(answer::search(&index, &query, &mut prices, &mut moment)))
 }
 
 /// The query of [`list_lots`].
@@ -47,6 +52,7 @@ pub struct ListQuery {
 pub async fn list_lots(
     Query(query): Query<ListQuery>,
     occupancy: web::Data<Occupancy>,
+    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let limit = usize::try_from(page_limit(query.limit)?).unwrap_or(1);
     let question = query.q.as_deref();
@@ -71,10 +77,14 @@ pub async fn list_lots(
 pub async fn get_lot(
     Path(id): Path<LotId>,
     occupancy: web::Data<Occupancy>,
+    tariffs: web::Data<TariffBook>,
+    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let mut moment = moment(&occupancy)?;
     let index = occupancy.index();
     let lot = index.find(id).ok_or_else(Problem::not_found)?;
     let entry = index.entry(lot).ok_or_else(Problem::not_found)?;
-    Ok(json(answer::detail(&index, lot, entry, "[]", &mut moment)))
+    let classes = index.numbers(lot).map(|(class, _)| class);
+    let tariffs = tariffs.of_lot(id, classes, moment.now);
+    Ok(json(answer::detail(&index, lot, entry, &tariffs, &mut moment)))
 }

@@ -8,17 +8,19 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use serde::Serialize;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{TariffVersion, book_store, store};
 use crate::kernel::clock::business_day;
-use crate::kernel::ids::{LotId, TariffId};
+use crate::kernel::ids::{LotId, TariffId, TariffVersionId};
 use crate::kernel::vehicle::VehicleClass;
 use crate::on_conn;
 use crate::platform::App;
@@ -34,6 +36,17 @@ const READ_ALL_AFTER: u32 = 300;
 #[derive(Clone)]
 pub struct TariffBook {
     pages: Arc<ArcSwap<Pages>>,
+}
+
+/// What holds for a class at a lot, as lots show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LotTariff {
+    /// For what.
+    pub vehicle_class: VehicleClass,
+    /// The tariff's name.
+    pub tariff_name: String,
+    /// Its version.
+    pub tariff_version_id: TariffVersionId,
 }
 
 /// From a day on a tariff holds. Ordered so that the one that wins stands first.
@@ -60,14 +73,20 @@ pub(super) struct Pages {
     pub(super) of_zones: HashMap<(Uuid, VehicleClass), Assignments>,
     /// By lot.
     pub(super) in_zones: Vec<InZone>,
+    pub(super) names: HashMap<TariffId, String>,
     pub(super) mark: book_store::Mark,
+    /// Another number for every reading in this process.
+    serial: u64,
 }
+
+static READINGS: AtomicU64 = AtomicU64::new(1);
 
 impl Pages {
     pub(super) async fn read(conn: &mut PgConnection) -> Result<Pages, DbError> {
         // The mark first: what changes while we read shows as a new mark.
         let mark = book_store::mark(conn).await?;
-        let mut pages = Pages { mark, ..Pages::default() };
+        let serial = READINGS.fetch_add(1, Ordering::Relaxed);
+        let mut pages = Pages { mark, serial, ..Pages::default() };
         for version in store::all_versions(conn).await? {
             pages.versions.entry(version.tariff_id).or_default().push(version);
         }
@@ -83,6 +102,7 @@ impl Pages {
         }
         pages.of_lots.values_mut().chain(pages.of_zones.values_mut()).for_each(|all| all.sort());
         pages.in_zones = book_store::in_zones(conn).await?;
+        pages.names = book_store::names(conn).await?.into_iter().collect();
         Ok(pages)
     }
 
@@ -152,6 +172,28 @@ impl TariffBook {
     /// As [`TariffBook::at_lot`], for a day in Hanoi: ask for the day once and for many lots.
     pub fn on_day(&self, lot: LotId, class: VehicleClass, day: Date) -> Option<Arc<TariffVersion>> {
         self.pages.load().at(lot, class, day).map(Arc::clone)
+    }
+
+    /// Another number whenever something may have changed: what was worked out under the same
+    /// number still holds.
+    pub fn serial(&self) -> u64 {
+        self.pages.load().serial
+    }
+
+    /// What holds for some classes at a lot for stays that begin at `at`.
+    pub fn of_lot(
+        &self,
+        lot: LotId,
+        classes: impl IntoIterator<Item = VehicleClass>,
+        at: Timestamp,
+    ) -> Vec<LotTariff> {
+        let (pages, day) = (self.pages.load(), business_day(at));
+        let holds = classes.into_iter().filter_map(|vehicle_class| {
+            let version = pages.at(lot, vehicle_class, day)?;
+            let tariff_name = pages.names.get(&version.tariff_id).cloned().unwrap_or_default();
+            Some(LotTariff { vehicle_class, tariff_name, tariff_version_id: version.id })
+        });
+        holds.collect()
     }
 
     /// Reads everything now, as after a change on this server.

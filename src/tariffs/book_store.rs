@@ -35,6 +35,13 @@ pub(super) async fn mark(conn: &mut PgConnection) -> Result<Mark, DbError> {
     Ok(mark)
 }
 
+/// The names of all tariffs.
+pub(super) async fn names(conn: &mut PgConnection) -> Result<Vec<(TariffId, String)>, DbError> {
+    let rows =
+        sqlx::query!(r#"select id as "id: TariffId", name from tariffs"#).fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
+}
+
 /// Where a tariff holds.
 pub(super) struct Assignment {
     pub(super) id: Uuid,

@@ -19,5 +19,6 @@ pub mod client;
 pub mod contract;
 pub mod db;
 pub mod places;
+pub mod lots;
 pub mod proxy;
 pub mod sms;

@@ -22,6 +22,7 @@ use crate::kernel::ids::LotId;
 use crate::lots::capacity::{CapacityRow, ClassCapacity, Confidence};
 use crate::web::problem::{Code, Problem};
 use crate::web::query::Fields;
+use crate::web::rate_limit::{Limited, PublicRead};
 
 /// The most lots that can be followed by id.
 pub const IDS_MAX: usize = 50;
@@ -68,6 +69,7 @@ impl EventsQuery {
 pub async fn events(
     request: HttpRequest,
     occupancy: web::Data<Occupancy>,
+    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let query = EventsQuery::parse(request.query_string())?;
     if !occupancy.is_loaded() {
