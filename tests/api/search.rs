@@ -212,7 +212,7 @@ async fn a_changed_lot_shows_at_every_server() {
 async fn search_goes_on_without_redis_and_says_that_it_is_stale() {
     let dead = RedisConfig::at("redis://127.0.0.1:9/", "dead:");
     let app = TestApp::start_with(|config| config.redis = dead).await;
-    let id = app.lot(LAKE, 5).await;
+    let id = app.lot_at(LAKE, 5).await;
     let search = || app.client.get("/v1/lots/search?lat=21.0287&lng=105.8524").send();
     let answer = search().await.expect(200);
     assert_eq!(answer.json["stale"], true);

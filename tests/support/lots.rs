@@ -56,7 +56,7 @@ where
 
 impl TestApp {
     /// A lot of a new operator with spaces for cars, known to the first server.
-    pub async fn lot(&self, at: (f64, f64), cars: i32) -> LotId {
+    pub async fn lot_at(&self, at: (f64, f64), cars: i32) -> LotId {
         let operator = self.operator().await;
         self.lot_of(operator, at, &[(VehicleClass::Car, cars)]).await
     }
