@@ -20,6 +20,7 @@ mod occupancy;
 mod openapi;
 mod ops;
 mod reservations;
-mod tariffs;
 mod search;
+mod seed;
+mod tariffs;
 mod traps;
