@@ -261,8 +261,7 @@ impl From<PaymentError> for Problem {
                 .detail("The provider does not take this amount."),
             PaymentError::NotRefundable => Problem::new(Code::PaymentNotRefundable),
             PaymentError::RefundTooMuch { left } => Problem::new(Code::RefundExceedsPayment)
-                .detail(format!("At most {left} can still go back."))
-                .with("refundable_vnd", left.get()),
+                .detail(format!("At most {left} can still go back.")),
             PaymentError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
             PaymentError::Gateway(_) | PaymentError::NotDone(groups::NotSettled::Unavailable) => {
                 Problem::new(Code::ServiceUnavailable)

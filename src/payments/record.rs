@@ -53,9 +53,9 @@ pub struct Payment {
     pub is_late: bool,
     /// The provider holds the money as suspicious.
     pub is_held: bool,
-    /// To go back; the provider has not taken it yet.
+    /// On its way back.
     pub refunding: Vnd,
-    /// Gone back: the provider took it.
+    /// Gone back.
     pub refunded: Vnd,
 }
 
@@ -116,27 +116,14 @@ impl Payment {
         Ok(())
     }
 
-    /// The provider took a refund of `amount`. It is followed until it is over.
-    pub fn accept_refund(&mut self, amount: Vnd) -> Result<(), OutOfRange> {
+    /// A refund of `amount` is over: the money went back, or it stays because the refund failed.
+    pub fn end_refund(&mut self, amount: Vnd, went_back: bool) -> Result<(), OutOfRange> {
         self.refunding = self.refunding.minus(amount)?;
-        self.refunded = self.refunded.plus(amount)?;
-        Ok(())
-    }
-
-    /// A refund that the provider took is over.
-    pub fn finish_refund(&mut self) {
+        if went_back {
+            self.refunded = self.refunded.plus(amount)?;
+        }
         let in_flight = self.refunding > Vnd::ZERO;
         self.status = status_with_refunds(self.amount, self.refunded, in_flight);
-    }
-
-    /// A refund of `amount` failed, after the provider took it or before.
-    pub fn fail_refund(&mut self, amount: Vnd, was_accepted: bool) -> Result<(), OutOfRange> {
-        if was_accepted {
-            self.refunded = self.refunded.minus(amount)?;
-        } else {
-            self.refunding = self.refunding.minus(amount)?;
-        }
-        self.finish_refund();
         Ok(())
     }
 }

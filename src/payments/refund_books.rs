@@ -83,17 +83,16 @@ pub async fn apply(
         RefundOutcome::Unknown | RefundOutcome::AlreadyRequested => {}
         RefundOutcome::Accepted | RefundOutcome::Done => {
             if refund.status == RefundStatus::Pending {
-                accept(app, tx, &mut payment, &mut refund).await?;
+                accept(app, tx, &payment, &mut refund).await?;
             }
             if news.outcome == RefundOutcome::Done {
-                payment.finish_refund();
-                end(app, &payment, &mut refund, RefundStatus::Succeeded);
+                end(app, &mut payment, &mut refund, RefundStatus::Succeeded)?;
             }
         }
         RefundOutcome::Refused => {
-            refuse(app, tx, &mut dues, &mut payment, &refund).await?;
+            refuse(app, tx, &mut dues, &payment, &refund).await?;
             refund.failure = Some("refused_by_provider".to_owned());
-            end(app, &payment, &mut refund, RefundStatus::Failed);
+            end(app, &mut payment, &mut refund, RefundStatus::Failed)?;
         }
     }
     store::save(tx, &[&payment]).await?;
@@ -107,14 +106,13 @@ pub async fn apply(
 async fn accept(
     app: &App,
     tx: &mut PgConnection,
-    payment: &mut Payment,
+    payment: &Payment,
     refund: &mut Refund,
 ) -> Result<(), PaymentError> {
     let now = app.now();
     let provider = payment.provider.as_str();
     let transfer = chart::refund_accepted(refund.id, provider, refund.amount)?;
     ledger::store::post(app, tx, now, &[transfer]).await?;
-    payment.accept_refund(refund.amount)?;
     refund.status = RefundStatus::Accepted;
     refund.accepted_at = Some(now);
     refund.unanswered = 0;
@@ -126,7 +124,7 @@ async fn refuse(
     app: &App,
     tx: &mut PgConnection,
     dues: &mut Dues,
-    payment: &mut Payment,
+    payment: &Payment,
     refund: &Refund,
 ) -> Result<(), PaymentError> {
     let was_accepted = refund.status == RefundStatus::Accepted;
@@ -137,7 +135,6 @@ async fn refuse(
         let provider = payment.provider.as_str();
         transfers.push(chart::refund_returned(refund.id, accepted, provider, refund.amount)?);
     }
-    payment.fail_refund(refund.amount, was_accepted)?;
     let lowered = session_store::lowered_by(tx, refund.id).await?;
     let change = dues.keep(refund.amount, lowered)?;
     session_store::save(tx, &[dues]).await?;
@@ -148,7 +145,13 @@ async fn refuse(
     Ok(())
 }
 
-fn end(app: &App, payment: &Payment, refund: &mut Refund, status: RefundStatus) {
+fn end(
+    app: &App,
+    payment: &mut Payment,
+    refund: &mut Refund,
+    status: RefundStatus,
+) -> Result<(), PaymentError> {
+    payment.end_refund(refund.amount, status == RefundStatus::Succeeded)?;
     refund.status = status;
     refund.done_at = Some(app.now());
     let labels = [("provider", payment.provider.as_str()), ("outcome", status.as_str())];
@@ -156,4 +159,5 @@ fn end(app: &App, payment: &Payment, refund: &mut Refund, status: RefundStatus) 
     if status == RefundStatus::Failed {
         tracing::error!(refund.id = %refund.id, "a provider refused a refund");
     }
+    Ok(())
 }

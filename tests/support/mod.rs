@@ -18,6 +18,8 @@ pub mod app;
 pub mod client;
 pub mod contract;
 pub mod db;
+pub mod gateway;
+pub mod paying;
 pub mod places;
 pub mod lots;
 pub mod proxy;
