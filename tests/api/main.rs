@@ -14,13 +14,16 @@
 mod support;
 
 mod abuse;
+mod attendants;
 mod auth;
 mod drivers;
 mod ipn;
 mod occupancy;
 mod openapi;
 mod ops;
+mod parking_sessions;
 mod payments;
+mod races;
 mod refunds;
 mod reservations;
 mod search;

@@ -23,4 +23,5 @@ pub mod paying;
 pub mod places;
 pub mod lots;
 pub mod proxy;
+pub mod redis_server;
 pub mod sms;
