@@ -197,69 +197,79 @@ impl<P: Admits> FromRequest for Guard<P> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let principal = identify(&request).await?;
+            let named = name(&request).await?;
+            // Refused before the first wait: the other arguments of a handler are read side by
+            // side, and a body's faults must not be told to someone who may not send one.
+            let caller = if may(&named, P::PERMISSION) { P::caller(named) } else { None };
+            let Some(caller) = caller else {
+                return Err(
+                    Problem::new(Code::Forbidden).detail(format!("This call is for {}.", P::FOR))
+                );
+            };
+            let principal = confirm(&request, named).await?;
             charge(&request, &principal).await?;
-            let caller = if may(&principal, P::PERMISSION) { P::caller(principal) } else { None };
-            match caller {
-                Some(caller) => Ok(Self { caller, principal }),
-                None => {
-                    Err(Problem::new(Code::Forbidden)
-                        .detail(format!("This call is for {}.", P::FOR)))
-                }
-            }
+            Ok(Self { caller, principal })
         })
     }
 }
 
 /// Finds out who sends a request, or says why they are not believed.
 pub async fn identify(request: &HttpRequest) -> Result<Principal, Problem> {
-    let Some(credential) = bearer(request) else {
-        return Err(Problem::new(Code::Unauthenticated));
-    };
-    let (Some(app), Some(auth)) =
-        (request.app_data::<web::Data<App>>(), request.app_data::<web::Data<Auth>>())
-    else {
-        return Err(Problem::new(Code::InternalError));
-    };
-    let believed = believe(app, auth, credential).await?;
-    if believed.is_err()
-        && let Some(limits) = request.app_data::<web::Data<RateLimits>>()
-    {
-        limits.charge_address_here(CallKind::BadCredentials, client_addr(request).0)?;
-    }
-    believed.map_err(|rejected| {
-        Problem::new(match rejected {
-            Rejected::Invalid => Code::Unauthenticated,
-            Rejected::Expired => Code::TokenExpired,
-        })
-    })
+    let named = name(request).await?;
+    confirm(request, named).await
 }
 
-async fn believe(
-    app: &App,
-    auth: &Auth,
-    credential: &str,
-) -> Result<Result<Principal, Rejected>, Problem> {
+fn parts(request: &HttpRequest) -> Result<(&App, &Auth), Problem> {
+    match (request.app_data::<web::Data<App>>(), request.app_data::<web::Data<Auth>>()) {
+        (Some(app), Some(auth)) => Ok((app, auth)),
+        _ => Err(Problem::new(Code::InternalError)),
+    }
+}
+
+/// Who the credential names. Waits only for a key that was not seen lately.
+async fn name(request: &HttpRequest) -> Result<Principal, Problem> {
+    let (app, auth) = parts(request)?;
+    let credential = bearer(request).ok_or_else(|| Problem::new(Code::Unauthenticated))?;
     if ApiKey::looks_like_one(credential) {
-        let Some(key) = ApiKey::parse(credential) else { return Ok(Err(Rejected::Invalid)) };
-        let device = service::device(app, auth, &key).await?;
-        return Ok(device.map(Principal::Device).ok_or(Rejected::Invalid));
+        let device = match ApiKey::parse(credential) {
+            Some(key) => service::device(app, auth, &key).await?,
+            None => None,
+        };
+        return match device {
+            Some(device) => Ok(Principal::Device(device)),
+            None => Err(rejected(request, Rejected::Invalid)),
+        };
     }
-    let verified = match auth.access().verify(credential, app.now()) {
-        Ok(verified) => verified,
-        Err(rejected) => return Ok(Err(rejected)),
-    };
-    if auth.ended().contains(verified.login) {
-        return Ok(Err(Rejected::Invalid));
+    match auth.access().verify(credential, app.now()) {
+        Ok(verified) if !auth.ended().contains(verified.login) => Ok(verified.caller),
+        Ok(_ended) => Err(rejected(request, Rejected::Invalid)),
+        Err(why) => Err(rejected(request, why)),
     }
-    if let Principal::Staff(staff) = verified.caller {
-        // Employed still, and in the role that the token names.
-        let present = service::staff_role(app, staff.id).await?;
-        if present != Some(staff.role) {
-            return Ok(Err(Rejected::Invalid));
+}
+
+/// Whether staff are employed still, and in the role that the token names.
+async fn confirm(request: &HttpRequest, named: Principal) -> Result<Principal, Problem> {
+    if let Principal::Staff(staff) = named {
+        let (app, _) = parts(request)?;
+        if service::staff_role(app, staff.id).await? != Some(staff.role) {
+            return Err(rejected(request, Rejected::Invalid));
         }
     }
-    Ok(Ok(verified.caller))
+    Ok(named)
+}
+
+/// The refusal of a credential, charged to the address it came from.
+fn rejected(request: &HttpRequest, why: Rejected) -> Problem {
+    if let Some(limits) = request.app_data::<web::Data<RateLimits>>()
+        && let Err(too_many) =
+            limits.charge_address_here(CallKind::BadCredentials, client_addr(request).0)
+    {
+        return too_many.into();
+    }
+    Problem::new(match why {
+        Rejected::Invalid => Code::Unauthenticated,
+        Rejected::Expired => Code::TokenExpired,
+    })
 }
 
 /// The credential of `Authorization: Bearer …` (RFC 6750 section 2.1); there must be one header.

@@ -41,11 +41,11 @@ pub async fn codes_sent(
     .fetch_one(tx)
     .await?;
     Ok(Sent {
-        newest: row.newest.map(|at| at.to_jiff()),
+        newest: row.newest.map(jiff_sqlx::Timestamp::to_jiff),
         in_hour: row.in_hour,
-        oldest_in_hour: row.oldest_in_hour.map(|at| at.to_jiff()),
+        oldest_in_hour: row.oldest_in_hour.map(jiff_sqlx::Timestamp::to_jiff),
         in_day: row.in_day,
-        oldest_in_day: row.oldest_in_day.map(|at| at.to_jiff()),
+        oldest_in_day: row.oldest_in_day.map(jiff_sqlx::Timestamp::to_jiff),
         all_in_hour: row.all_in_hour,
     })
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::api_keys::ApiKey;
 use super::otp::{ATTEMPTS_MAX, Code, RESEND_AFTER_S, may_send};
@@ -86,7 +87,7 @@ pub async fn request_code(
 /// because a refusal charges nothing: an impatient thumb does not use up the hour.
 fn code_limits(phone: &Phone, address: IpAddr) -> [Limit; 4] {
     let (bucket, neighbourhood) = (address_bucket(address), address_neighbourhood(address));
-    let number = hex::encode(phone_tag(phone));
+    let number = phone_tag(phone);
     [
         Limit { key: format!("otp:address:{bucket}"), quota: Quota::per(20, 3_600) },
         Limit { key: format!("otp:neighbourhood:{neighbourhood}"), quota: Quota::per(100, 3_600) },
@@ -96,11 +97,10 @@ fn code_limits(phone: &Phone, address: IpAddr) -> [Limit; 4] {
 }
 
 /// Stands for a number in Redis, where numbers are not kept.
-fn phone_tag(phone: &Phone) -> [u8; 8] {
-    use sha2::{Digest as _, Sha256};
-    let digest: [u8; 32] = Sha256::digest(phone.e164().as_bytes()).into();
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    [a, b, c, d, e, f, g, h]
+fn phone_tag(phone: &Phone) -> String {
+    let mut tag = hex::encode(Sha256::digest(phone.e164().as_bytes()));
+    tag.truncate(16);
+    tag
 }
 
 /// Why a code was not sent; the job is tried again.
@@ -225,7 +225,6 @@ pub async fn log_staff_in(
 /// name; per name over all addresses wide enough that it takes a crowd. Counted by the name as
 /// written, known or not, so that a limit does not tell which names exist.
 fn password_limits(username: &str, address: IpAddr) -> [Limit; 3] {
-    use sha2::{Digest as _, Sha256};
     let bucket = address_bucket(address);
     let name = hex::encode(Sha256::digest(username.as_bytes()));
     [

@@ -186,7 +186,7 @@ pub async fn shown_token(
         owner,
         known: Known {
             expires_at: row.expires_at.to_jiff(),
-            used_at: row.used_at.map(|at| at.to_jiff()),
+            used_at: row.used_at.map(jiff_sqlx::Timestamp::to_jiff),
             successor_used,
             login_ended: row.ended_at.is_some(),
         },

@@ -1,9 +1,9 @@
 //! Endpoints of a driver's profile and vehicles.
 
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{DisplayName, DriverError, Locale, NewVehicle, Vehicle, service};
+use super::{Change, DisplayName, DriverError, Locale, NewVehicle, Vehicle, service};
 use crate::auth::Auth;
 use crate::auth::guard::{DriverOnly, Guard};
 use crate::kernel::ids::VehicleId;
@@ -25,14 +25,9 @@ pub async fn get_me(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeUpdate {
-    #[serde(default, deserialize_with = "present")]
-    display_name: Option<Option<String>>,
+    #[serde(default)]
+    display_name: Change<String>,
     locale: Option<Locale>,
-}
-
-/// Tells a field that is `null` from one that is absent.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(value).map(Some)
 }
 
 /// Changes what is given.
@@ -49,13 +44,11 @@ pub async fn update_me(
         return Err(Problem::field("locale", "vi or en"));
     }
     let name = match body.value.display_name {
-        None => None,
-        Some(None) => Some(None),
-        Some(Some(text)) => {
-            let name =
-                DisplayName::parse(&text).map_err(|rule| Problem::field("display_name", rule))?;
-            Some(Some(name))
-        }
+        Change::Keep => Change::Keep,
+        Change::Clear => Change::Clear,
+        Change::To(text) => Change::To(
+            DisplayName::parse(&text).map_err(|rule| Problem::field("display_name", rule))?,
+        ),
     };
     let profile = service::change_profile(&app, driver.id, name, body.value.locale).await?;
     Ok(HttpResponse::Ok().json(profile))

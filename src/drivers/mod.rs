@@ -10,7 +10,7 @@ pub mod service;
 pub mod store;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::kernel::ids::{DriverId, VehicleId};
 use crate::kernel::plate::{Plate, PlateKey};
@@ -84,6 +84,24 @@ impl DisplayName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What a change does to a field that may be empty.
+#[derive(Clone, Default)]
+pub enum Change<T> {
+    /// Nothing: the field was left out.
+    #[default]
+    Keep,
+    /// Empties it: `null`.
+    Clear,
+    /// Sets it.
+    To(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(value)?.map_or(Self::Clear, Self::To))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Changes of drivers and vehicles, one transaction each.
 
 use super::store::{self, Involvement};
-use super::{DisplayName, DriverError, Locale, NewVehicle, Profile, VEHICLES_MAX, Vehicle};
+use super::{Change, DisplayName, DriverError, Locale, NewVehicle, Profile, VEHICLES_MAX, Vehicle};
 use crate::auth::Auth;
 use crate::kernel::ids::{DriverId, VehicleId};
 use crate::platform::App;
@@ -18,11 +18,11 @@ pub async fn profile(app: &App, id: DriverId) -> Result<Profile, DriverError> {
 pub async fn change_profile(
     app: &App,
     id: DriverId,
-    name: Option<Option<DisplayName>>,
+    name: Change<DisplayName>,
     locale: Option<Locale>,
 ) -> Result<Profile, DriverError> {
     in_tx!(app.db(), "drivers.change_profile", |tx| {
-        store::change_profile(tx, id, name.as_ref().map(Option::as_ref), locale).await?;
+        store::change_profile(tx, id, &name, locale).await?;
         store::profile(tx, id).await?.ok_or(DriverError::Gone)
     })
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::postgres::PgConnection;
 
-use super::{DisplayName, Locale, NewVehicle, Profile, Vehicle};
+use super::{Change, DisplayName, Locale, NewVehicle, Profile, Vehicle};
 use crate::kernel::ids::{DriverId, LoginId, VehicleId};
 use crate::kernel::vehicle::VehicleClass;
 use crate::platform::db::DbError;
@@ -30,13 +30,18 @@ pub async fn profile(conn: &mut PgConnection, id: DriverId) -> Result<Option<Pro
     }))
 }
 
-/// Changes what is given: `None` leaves a field, `Some(None)` clears the name.
+/// Changes what is given.
 pub async fn change_profile(
     conn: &mut PgConnection,
     id: DriverId,
-    name: Option<Option<&DisplayName>>,
+    name: &Change<DisplayName>,
     locale: Option<Locale>,
 ) -> Result<(), DbError> {
+    let (touched, name) = match name {
+        Change::Keep => (false, None),
+        Change::Clear => (true, None),
+        Change::To(name) => (true, Some(name.as_str())),
+    };
     sqlx::query!(
         r#"
         update drivers
@@ -45,8 +50,8 @@ pub async fn change_profile(
         where id = $1 and deleted_at is null
         "#,
         id.get(),
-        name.is_some(),
-        name.flatten().map(DisplayName::as_str),
+        touched,
+        name,
         locale.map(Locale::as_str),
     )
     .execute(conn)

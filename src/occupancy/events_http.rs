@@ -67,6 +67,7 @@ impl EventsQuery {
 
 /// Opens a stream of changes.
 pub async fn events(
+    _limited: Limited<PublicRead>,
     request: HttpRequest,
     occupancy: web::Data<Occupancy>,
     _limited: Limited<PublicRead>,

@@ -28,6 +28,7 @@ fn moment(occupancy: &Occupancy) -> Result<Moment, Problem> {
 
 /// Lots near a point.
 pub async fn search_lots(
+    _limited: Limited<PublicRead>,
     request: HttpRequest,
     occupancy: web::Data<Occupancy>,
     tariffs: web::Data<TariffBook>,
@@ -50,6 +51,7 @@ pub struct ListQuery {
 
 /// Lots by name, code or street.
 pub async fn list_lots(
+    _limited: Limited<PublicRead>,
     Query(query): Query<ListQuery>,
     occupancy: web::Data<Occupancy>,
     _limited: Limited<PublicRead>,
@@ -75,6 +77,7 @@ pub async fn list_lots(
 
 /// One lot in full.
 pub async fn get_lot(
+    _limited: Limited<PublicRead>,
     Path(id): Path<LotId>,
     occupancy: web::Data<Occupancy>,
     tariffs: web::Data<TariffBook>,

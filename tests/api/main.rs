@@ -16,6 +16,7 @@ mod support;
 mod abuse;
 mod attendants;
 mod auth;
+mod authz;
 mod drivers;
 mod ipn;
 mod occupancy;
