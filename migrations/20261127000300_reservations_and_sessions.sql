@@ -63,6 +63,8 @@ create unique index parking_sessions_one_open on parking_sessions (plate_key, ve
 create index parking_sessions_of_driver on parking_sessions (driver_id, id);
 create index parking_sessions_of_lot on parking_sessions (lot_id, id);
 create index parking_sessions_by_plate on parking_sessions (plate_key, vehicle_class, started_at);
+-- Almost always empty: more was paid than the stay costs after a correction.
+create index parking_sessions_surplus on parking_sessions (id) where paid_vnd > fare_vnd;
 create index parking_sessions_open on parking_sessions (forgotten_at) where status = 'active';
 
 -- Each amount that a session came to owe, with the posting it caused.

@@ -7,6 +7,7 @@ use super::message_store::{self, MessageKind, UnjudgedMessage};
 use super::refunds::{self, SEND_REFUND};
 use super::service::{FOLLOW_PAYMENT, FollowPayment, PaymentError, Payments, after};
 use super::settle::Word;
+use super::surplus;
 use crate::kernel::ids::RefundId;
 use crate::on_conn;
 use crate::platform::db::DbError;
@@ -17,6 +18,12 @@ pub const JUDGE_MESSAGES: &str = "judge_messages";
 /// Removes old messages that were not a provider's.
 pub const PURGE_MESSAGES: &str = "purge_messages";
 
+/// Sends back what was paid beyond a fare that fell afterwards, by a correction.
+pub const REFUND_SURPLUS: &str = "refund_surplus";
+
+/// Seconds between two runs of [`REFUND_SURPLUS`].
+const SURPLUS_EVERY_S: i64 = 30;
+
 /// Seconds between two runs of [`JUDGE_MESSAGES`].
 const JUDGE_EVERY_S: i64 = 20;
 
@@ -24,8 +31,11 @@ const JUDGE_EVERY_S: i64 = 20;
 const PURGE_EVERY_S: i64 = 3_600;
 
 /// Work that comes back by itself: kind and seconds between runs.
-pub const SCHEDULES: &[(&str, i64)] =
-    &[(JUDGE_MESSAGES, JUDGE_EVERY_S), (PURGE_MESSAGES, PURGE_EVERY_S)];
+pub const SCHEDULES: &[(&str, i64)] = &[
+    (JUDGE_MESSAGES, JUDGE_EVERY_S),
+    (PURGE_MESSAGES, PURGE_EVERY_S),
+    (REFUND_SURPLUS, SURPLUS_EVERY_S),
+];
 
 /// A message older than this that nobody judged was left behind; younger ones are being worked
 /// on. No group waits so long.
@@ -67,6 +77,7 @@ pub async fn run(
         FOLLOW_PAYMENT => Some(follow_payment(payments, payload).await),
         SEND_REFUND => Some(send_refund(payments, payload).await),
         JUDGE_MESSAGES => Some(judge_messages(payments).await.map_err(JobError::Work)),
+        REFUND_SURPLUS => Some(refund_surplus(payments).await.map_err(JobError::Work)),
         PURGE_MESSAGES => Some(purge_messages(payments).await.map_err(JobError::Work)),
         _ => None,
     }
@@ -106,6 +117,11 @@ async fn judge_messages(payments: &Payments) -> Result<JobEnd, PaymentError> {
         }
     }
     Ok(JobEnd::Again(after(app.now(), JUDGE_EVERY_S)))
+}
+
+async fn refund_surplus(payments: &Payments) -> Result<JobEnd, PaymentError> {
+    surplus::send_back(payments).await?;
+    Ok(JobEnd::Again(after(payments.app().now(), SURPLUS_EVERY_S)))
 }
 
 async fn purge_messages(payments: &Payments) -> Result<JobEnd, PaymentError> {

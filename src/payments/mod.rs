@@ -34,6 +34,7 @@ pub mod session_store;
 pub mod settle;
 pub mod status;
 pub mod store;
+pub mod surplus;
 pub mod view;
 pub mod vnpay;
 

@@ -34,14 +34,14 @@ pub async fn begin(
     tx: &mut PgConnection,
     mut dues: Dues,
     refund: &Refund,
-) -> Result<(), PaymentError> {
+) -> Result<Dues, PaymentError> {
     let change = dues.give_back(refund.amount)?;
     session_store::save(tx, &[&dues]).await?;
     if let Some(change) = change {
         let transfer = correct_fare(app, tx, &dues, refund.id.get(), change).await?;
         ledger::store::post(app, tx, app.now(), &[transfer]).await?;
     }
-    Ok(())
+    Ok(dues)
 }
 
 /// Notes a changed fare as a charge and gives its posting; `event` is the charge's id.

@@ -120,3 +120,33 @@ pub async fn lowered_by(tx: &mut PgConnection, refund: RefundId) -> Result<Vnd, 
     .await?;
     Ok(lowered.unwrap_or(Vnd::ZERO))
 }
+
+/// Sessions that hold more money than they cost and for which no refund failed since
+/// `not_failed_since`.
+pub async fn with_surplus(
+    conn: &mut PgConnection,
+    not_failed_since: Timestamp,
+    limit: i64,
+) -> Result<Vec<ParkingSessionId>, DbError> {
+    let sessions = sqlx::query_scalar!(
+        r#"
+        select s.id as "id: ParkingSessionId"
+        from parking_sessions s
+        where s.paid_vnd > s.fare_vnd
+            and not exists (
+                select 1
+                from payments p
+                join refunds r on r.payment_id = p.id
+                where p.parking_session_id = s.id
+                    and r.status = 'failed'
+                    and r.done_at >= $1
+            )
+        limit $2
+        "#,
+        not_failed_since.to_sqlx() as _,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(sessions)
+}

@@ -252,6 +252,25 @@ pub async fn lock_by_refs(tx: &mut PgConnection, refs: &[String]) -> Result<Vec<
     Ok(payments_of(rows))
 }
 
+/// Locks the payments of a session that were collected, newest first.
+pub async fn lock_collected(
+    tx: &mut PgConnection,
+    session: ParkingSessionId,
+) -> Result<Vec<Payment>, DbError> {
+    let rows = payments!(
+        r#"
+        where parking_session_id = $1 and settled_at is not null
+        order by id desc
+        limit 100
+        for update
+        "#,
+        session.get()
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(payments_of(rows))
+}
+
 /// Locks a payment.
 pub async fn lock(tx: &mut PgConnection, id: PaymentId) -> Result<Option<Payment>, DbError> {
     let row = payments!("where id = $1 for update", id.get()).fetch_optional(tx).await?;

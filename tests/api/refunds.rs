@@ -195,3 +195,17 @@ async fn a_refund_refused_after_it_was_taken_is_booked_back() {
     assert_eq!(app.status(&made).await, "refunded");
     app.audit().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fare_that_is_corrected_after_it_was_paid_sends_the_rest_back() {
+    let app = Paying::start().await;
+    let driver = app.driver().await;
+    let made = app.paid(&driver, 25_000).await;
+    app.lower_fare(made.session, 25_000, 18_000).await;
+    iparking::worker::plant_schedules(&app.app.app).await.unwrap();
+    app.go_on(60, 5).await;
+    assert_eq!(app.status(&made).await, "partially_refunded");
+    assert_eq!(app.session(made.session).await, ("paid".to_owned(), 18_000, 18_000));
+    assert_eq!(app.gateway.refunds(&made.merchant_ref)[0].amount, 7_000);
+    app.audit().await;
+}

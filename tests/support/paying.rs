@@ -6,7 +6,8 @@ use std::time::Duration;
 use iparking::in_tx;
 use iparking::kernel::ids::{DriverId, PaymentId};
 use iparking::kernel::money::{Rate, Vnd};
-use iparking::ledger::chart::{Shares, session_charged};
+use iparking::ledger::Transfer;
+use iparking::ledger::chart::{Shares, fare_lowered, session_charged};
 use iparking::ledger::store;
 use iparking::platform::db::DbError;
 use serde_json::{Value, json};
@@ -119,24 +120,54 @@ impl Paying {
         .execute(self.pool())
         .await
         .unwrap();
+        let transfer = session_charged(charge, &self.shares().await, Vnd::new(fare)).unwrap();
+        self.post(transfer).await;
+        session
+    }
+
+    /// What a correction does to a stay's fare.
+    pub async fn lower_fare(&self, session: Uuid, from: i64, to: i64) {
+        let charge = Uuid::now_v7();
+        sqlx::query(
+            "with c as (
+                 insert into session_charges
+                     (id, parking_session_id, kind, amount_vnd, charged_at)
+                 values ($1, $2, 'corrected', $3 - $4, now())
+             )
+             update parking_sessions set fare_vnd = $3 where id = $2",
+        )
+        .bind(charge)
+        .bind(session)
+        .bind(to)
+        .bind(from)
+        .execute(self.pool())
+        .await
+        .unwrap();
+        let shares = self.shares().await;
+        let transfer = fare_lowered(charge, &shares, Vnd::new(from), Vnd::new(to)).unwrap();
+        self.post(transfer).await;
+    }
+
+    async fn shares(&self) -> Shares {
         let code: String = sqlx::query_scalar("select code from operators where id = $1")
             .bind(self.operator)
             .fetch_one(self.pool())
             .await
             .unwrap();
-        let shares = Shares {
+        Shares {
             operator_code: code,
             vat: Rate::percent(8),
             city: Rate::percent(30),
             platform: Rate::percent(5),
-        };
-        let transfer = session_charged(charge, &shares, Vnd::new(fare)).unwrap();
-        let posted: Result<_, DbError> = in_tx!(self.app.app.db(), "test.charge", |tx| {
-            store::post(&self.app.app, tx, self.app.app.now(), std::slice::from_ref(&transfer))
-                .await
+        }
+    }
+
+    async fn post(&self, transfer: Transfer) {
+        let app = &self.app.app;
+        let posted: Result<_, DbError> = in_tx!(app.db(), "test.charge", |tx| {
+            store::post(app, tx, app.now(), std::slice::from_ref(&transfer)).await
         });
         posted.unwrap();
-        session
     }
 
     /// Asks for a payment of a stay.
