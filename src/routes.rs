@@ -158,9 +158,7 @@ fn configure_reservations(routes: &mut ServiceConfig) {
                 .route(web::post().to(http::create))
                 .route(web::get().to(http::list)),
         )
-        .service(
-            web::resource("/v1/reservations/{reservation_id}").route(web::get().to(http::get)),
-        )
+        .service(web::resource("/v1/reservations/{reservation_id}").route(web::get().to(http::get)))
         .service(
             web::resource("/v1/reservations/{reservation_id}/cancel")
                 .route(web::post().to(http::cancel)),

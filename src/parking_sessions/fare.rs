@@ -54,11 +54,7 @@ pub struct PriceTerms<'a> {
 
 /// The fare of a stay from `start` to `stop`. A quote caps it while the stay is no longer than the
 /// quoted one; a fault of the tariff costs its fallback price, where it has one.
-pub fn fare(
-    terms: &PriceTerms<'_>,
-    start: Timestamp,
-    stop: Timestamp,
-) -> Result<Fare, PriceError> {
+pub fn fare(terms: &PriceTerms<'_>, start: Timestamp, stop: Timestamp) -> Result<Fare, PriceError> {
     let priced = if terms.earlier.legs.is_empty() {
         price(terms.rules, start, stop)
     } else {

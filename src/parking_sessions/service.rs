@@ -132,9 +132,7 @@ pub async fn list(app: &App, caller: Caller, page: PageOf) -> Result<Vec<Session
     on_conn!(app.db(), |conn| {
         let listed = match caller {
             Caller::Driver(driver) => list_store::of_driver(conn, driver, page).await,
-            Caller::Staff { id, operator } => {
-                list_store::of_staff(conn, id, operator, page).await
-            }
+            Caller::Staff { id, operator } => list_store::of_staff(conn, id, operator, page).await,
         };
         listed.map_err(SessionError::from)
     })
@@ -150,9 +148,10 @@ pub async fn list_of_operator(
     page: PageOf,
 ) -> Result<Vec<Session>, SessionError> {
     use secrecy::ExposeSecret;
-    let subject = filter.plate_key.as_ref().map(|plate| {
-        audit_trail::plate_subject(app.config().auth.secret.expose_secret(), plate)
-    });
+    let subject = filter
+        .plate_key
+        .as_ref()
+        .map(|plate| audit_trail::plate_subject(app.config().auth.secret.expose_secret(), plate));
     in_tx!(app.db(), "parking_sessions.list_of_operator", |tx| {
         if let Some(lot) = filter.lot {
             let terms = terms_store::of_lot(tx, lot).await?;

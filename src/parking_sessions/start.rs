@@ -63,8 +63,7 @@ pub async fn start(
         return Err(SessionError::PlateAlreadyParked);
     }
     let held = if session.reservation_id.is_some() { -1 } else { 0 };
-    let row =
-        end_store::change_space(tx, session.lot_id, session.vehicle_class, held, 1).await?;
+    let row = end_store::change_space(tx, session.lot_id, session.vehicle_class, held, 1).await?;
     if let Some(until) = session.paid_until {
         buy(app, tx, &mut session, &frozen, until, ChargeKind::Bought, now).await?;
         store::save(tx, &session).await?;

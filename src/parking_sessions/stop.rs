@@ -5,9 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use super::charges::ChargeKind;
 use super::start::{answer, buy};
-use super::{
-    Caller, PAID_MINUTES_MAX, Session, SessionError, SessionStatus, store, tariff,
-};
+use super::{Caller, PAID_MINUTES_MAX, Session, SessionError, SessionStatus, store, tariff};
 use crate::kernel::ids::ParkingSessionId;
 use crate::lots::SaleMode;
 use crate::lots::capacity::CapacityRow;
@@ -49,8 +47,7 @@ pub async fn stop(
     session.ended_at = Some(left_at);
     session.status = session.status_when_left();
     store::save(tx, &session).await?;
-    let row =
-        end_store::change_space(tx, session.lot_id, session.vehicle_class, 0, -1).await?;
+    let row = end_store::change_space(tx, session.lot_id, session.vehicle_class, 0, -1).await?;
     Ok((session, Some(row)))
 }
 
@@ -109,8 +106,7 @@ pub async fn lock(
         StoppedBy::Caller(caller) => session.is_of(&caller),
         StoppedBy::Sweep => true,
     };
-    let seen =
-        store::find(tx, id).await?.filter(|s| visible(s)).ok_or(SessionError::NotFound)?;
+    let seen = store::find(tx, id).await?.filter(|s| visible(s)).ok_or(SessionError::NotFound)?;
     end_store::lock_space(tx, seen.lot_id, seen.vehicle_class).await?;
     let session =
         store::lock(tx, id).await?.filter(|s| visible(s)).ok_or(SessionError::NotFound)?;

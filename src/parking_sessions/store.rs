@@ -138,12 +138,8 @@ pub async fn find(
 }
 
 /// A session, locked. Its capacity row was locked before.
-pub async fn lock(
-    tx: &mut PgConnection,
-    id: ParkingSessionId,
-) -> Result<Option<Session>, DbError> {
-    let record =
-        sessions!("where s.id = $1 for update of s", id.get()).fetch_optional(tx).await?;
+pub async fn lock(tx: &mut PgConnection, id: ParkingSessionId) -> Result<Option<Session>, DbError> {
+    let record = sessions!("where s.id = $1 for update of s", id.get()).fetch_optional(tx).await?;
     Ok(record.map(SessionRecord::session))
 }
 

@@ -4,9 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Session, SessionStatus};
-use crate::kernel::ids::{
-    LotId, ParkingSessionId, QuoteId, ReservationId, TariffVersionId,
-};
+use crate::kernel::ids::{LotId, ParkingSessionId, QuoteId, ReservationId, TariffVersionId};
 use crate::kernel::money::Vnd;
 use crate::kernel::vehicle::VehicleClass;
 use crate::lots::SaleMode;
