@@ -70,7 +70,6 @@ pub async fn events(
     _limited: Limited<PublicRead>,
     request: HttpRequest,
     occupancy: web::Data<Occupancy>,
-    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let query = EventsQuery::parse(request.query_string())?;
     if !occupancy.is_loaded() {

@@ -32,7 +32,6 @@ pub async fn search_lots(
     request: HttpRequest,
     occupancy: web::Data<Occupancy>,
     tariffs: web::Data<TariffBook>,
-    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let query = SearchQuery::parse(request.query_string())?;
     let mut moment = moment(&occupancy)?;
@@ -54,7 +53,6 @@ pub async fn list_lots(
     _limited: Limited<PublicRead>,
     Query(query): Query<ListQuery>,
     occupancy: web::Data<Occupancy>,
-    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let limit = usize::try_from(page_limit(query.limit)?).unwrap_or(1);
     let question = query.q.as_deref();
@@ -81,7 +79,6 @@ pub async fn get_lot(
     Path(id): Path<LotId>,
     occupancy: web::Data<Occupancy>,
     tariffs: web::Data<TariffBook>,
-    _limited: Limited<PublicRead>,
 ) -> Result<HttpResponse, Problem> {
     let mut moment = moment(&occupancy)?;
     let index = occupancy.index();
