@@ -229,3 +229,24 @@ async fn a_list_is_read_page_by_page_newest_first() {
         .collect();
     assert_eq!(ids, made);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lot_that_somebody_has_locked_holds_up_no_other_lot() {
+    let app = TestApp::start().await;
+    let (busy, calm) = (app.car_lot(9).await, app.car_lot(9).await);
+    let mut drivers = app.drivers_with_cars(2).await;
+    let (waiting, car) = drivers.remove(0);
+    let (other, other_car) = drivers.remove(0);
+    let mut lock = app.pool().begin().await.unwrap();
+    sqlx::query("select 1 from lot_capacity where lot_id = $1 for update")
+        .bind(busy.get())
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+
+    let waits = tokio::spawn(async move { hold(&waiting, busy, car, "a").await });
+    hold(&other, calm, other_car, "b").await.expect(201);
+    assert!(!waits.is_finished(), "the locked row cannot have been decided");
+    lock.rollback().await.unwrap();
+    waits.await.unwrap().expect(201);
+}
