@@ -44,8 +44,8 @@ async fn work(app: &App, payments: &Payments, job: &ClaimedJob) -> anyhow::Resul
         });
     }
     match job.kind.as_str() {
-        auth::service::SEND_CODE => {
-            auth::service::send_code(app, &job.payload).await?;
+        auth::send_code::SEND_CODE => {
+            auth::send_code::send_code(app, &job.payload).await?;
             Ok(Outcome::Done)
         }
         "end_forgotten_sessions" => {

@@ -15,6 +15,7 @@ pub mod otp;
 pub mod otp_store;
 pub mod password;
 pub mod refresh;
+pub mod send_code;
 pub mod service;
 pub mod state;
 pub mod store;

@@ -3,28 +3,25 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::api_keys::ApiKey;
 use super::otp::{ATTEMPTS_MAX, Code, RESEND_AFTER_S, may_send};
 use super::otp_store;
 use super::refresh::{Decision, RefreshToken, STAFF_REFRESH, judge};
+use super::send_code;
 use super::state::server_secret;
 use super::store::{self, Owner};
 use super::{Auth, AuthError, Device, Driver, Principal, Staff};
 use crate::kernel::ids::{ChallengeId, LoginId, StaffId};
 use crate::kernel::phone::Phone;
-use crate::notifications::sms;
 use crate::platform::App;
 use crate::platform::db::DbError;
-use crate::platform::jobs::{self, NewJob};
+use crate::platform::jobs;
 use crate::web::gcra::{Limit, Quota};
 use crate::web::rate_limit::{RateLimits, TooMany, address_bucket, address_neighbourhood};
 use crate::{in_tx, on_conn};
 
-/// The kind of the job that sends a code.
-pub const SEND_CODE: &str = "send_code";
 /// A challenge is kept a day for counting, and a little longer.
 const CHALLENGE_KEPT: SignedDuration = SignedDuration::from_hours(48);
 /// A token that expired is kept a while, so that its late use is still seen for what it is.
@@ -49,12 +46,6 @@ pub struct Tokens {
     pub refresh_token: RefreshToken,
 }
 
-/// What the job that sends a code needs: never the code itself.
-#[derive(Serialize, Deserialize)]
-struct SendCode {
-    challenge_id: ChallengeId,
-}
-
 /// Makes a code for a number and has it sent. The answer does not tell whether the number has an
 /// account, because nobody looks.
 pub async fn request_code(
@@ -68,7 +59,8 @@ pub async fn request_code(
     let id = app.new_id::<ChallengeId>();
     let seed = app.random_bytes::<32>();
     let expires_at = later(now, app.config().auth.otp_s);
-    let job = NewJob::now(app, SEND_CODE, SendCode { challenge_id: id });
+    // The code goes out at once; the job is there for when that fails or we die.
+    let job = send_code::job(id, now);
     in_tx!(app.db(), "auth.request_code", |tx| {
         let sent = otp_store::codes_sent(tx, phone, now).await?;
         if limits.are_on() {
@@ -79,6 +71,7 @@ pub async fn request_code(
         jobs::enqueue(app, tx, std::slice::from_ref(&job)).await?;
         Ok::<(), AuthError>(())
     })?;
+    send_code::send_at_once(app, id).await;
     Ok(SentChallenge { id, expires_at })
 }
 
@@ -101,39 +94,6 @@ fn phone_tag(phone: &Phone) -> String {
     let mut tag = hex::encode(Sha256::digest(phone.e164().as_bytes()));
     tag.truncate(16);
     tag
-}
-
-/// Why a code was not sent; the job is tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum SendCodeError {
-    /// Not a payload of ours.
-    #[error("the job's payload cannot be read")]
-    Payload,
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] DbError),
-    /// The gateway of text messages failed.
-    #[error(transparent)]
-    Sms(#[from] sms::SmsError),
-    /// The server's secret does not work.
-    #[error("the server's secret cannot key a code")]
-    Secret,
-}
-
-/// The job [`SEND_CODE`]: sends the code of a challenge, if it is still good. Run twice, the
-/// person gets the same code twice.
-pub async fn send_code(app: &App, payload: &serde_json::Value) -> Result<(), SendCodeError> {
-    let SendCode { challenge_id } =
-        SendCode::deserialize(payload).map_err(|_unreadable| SendCodeError::Payload)?;
-    let now = app.now();
-    let challenge: Result<_, DbError> =
-        on_conn!(app.db(), |conn| otp_store::challenge_to_send(conn, challenge_id, now).await);
-    let Some(challenge) = challenge? else { return Ok(()) };
-    let code =
-        Code::of(server_secret(app), challenge_id, &challenge.seed).ok_or(SendCodeError::Secret)?;
-    let text = code.message(app.config().auth.otp_s);
-    sms::send(app, &challenge.phone, &text).await?;
-    Ok(())
 }
 
 enum Guess {

@@ -138,6 +138,17 @@ pub async fn done(conn: &mut PgConnection, id: JobId) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Removes a job that nobody has yet, by its unique key: its work was done in another way.
+pub async fn cancel(conn: &mut PgConnection, unique_key: &str) -> Result<(), DbError> {
+    sqlx::query!(
+        "delete from jobs where unique_key = $1 and (lease_until is null or lease_until < clock_timestamp())",
+        unique_key,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Puts a job back for later, or aside when it was tried too often. True when it is dead now.
 pub async fn failed(
     conn: &mut PgConnection,
