@@ -14,6 +14,7 @@ use super::{
     Charge, ChargeInstructions, MerchantRef, Notification, ProviderKind, QueryAnswer, Question,
     RefundNews, RefundOrder,
 };
+use crate::kernel::money::Vnd;
 use crate::platform::config::Config;
 use crate::platform::outbound::{Outbound, OutboundAnswer, OutboundError};
 
@@ -86,6 +87,15 @@ impl Providers {
 }
 
 impl Adapter<'_> {
+    /// Refuses an amount that [`Adapter::charge`] would refuse, before anything is written.
+    pub fn check(self, amount: Vnd) -> Result<(), AmountRefused> {
+        match self {
+            Adapter::Vnpay(_) => {
+                vnpay::check_amount(amount).map_err(|vnpay::AmountOutOfRange| AmountRefused)
+            }
+        }
+    }
+
     /// How the driver pays this charge. The same charge gives the same instructions.
     pub fn charge(self, charge: &Charge) -> Result<ChargeInstructions, AmountRefused> {
         match self {

@@ -180,7 +180,7 @@ impl Payments {
     ) -> Result<Answer, PaymentError> {
         let created: Result<Created, PaymentError> =
             in_tx!(self.app.db(), "payments.create", |tx| {
-                write_payment(&self.app, tx, request, wish).await
+                write_payment(self, tx, request, wish).await
             });
         match created? {
             Created::Answered(answer) => Ok(answer),
@@ -222,11 +222,12 @@ async fn keep_instructions(
 
 /// Phase A. Until phase C, the key's answer is the payment's id with status 0.
 async fn write_payment(
-    app: &App,
+    payments: &Payments,
     tx: &mut PgConnection,
     request: &idempotency::Request,
     wish: &NewPayment,
 ) -> Result<Created, PaymentError> {
+    let app = &payments.app;
     match idempotency::claim(tx, request, app.now()).await? {
         Known::Fresh => {}
         Known::Reused => return Err(PaymentError::KeyReused),
@@ -240,6 +241,11 @@ async fn write_payment(
     let dues = session_store::lock(tx, &[wish.session]).await?.pop();
     let dues = dues.filter(|dues| dues.driver == Some(wish.driver));
     let payment = new_payment(app, &dues.ok_or(PaymentError::NotFound)?, wish)?;
+    payments
+        .providers
+        .adapter(payment.provider)
+        .check(payment.amount)
+        .map_err(PaymentError::Amount)?;
     store::insert(tx, &payment).await.map_err(|error| match error.constraint() {
         Some("payments_one_pending") => PaymentError::InProgress,
         _ => PaymentError::Db(error),

@@ -65,6 +65,8 @@ async fn only_what_is_owed_by_oneself_can_be_paid() {
     app.try_pay(&driver, nothing, "k").await.expect_problem(409, "nothing_to_pay");
     let made = app.paid(&driver, 10_000).await;
     app.try_pay(&driver, made.session, "k").await.expect_problem(409, "nothing_to_pay");
+    let dear = app.stay(driver.id, 10_000_000_000).await;
+    app.try_pay(&driver, dear, "k").await.expect_problem(422, "amount_out_of_range");
     // Nothing that was refused used up the key.
     app.try_pay(&driver, session, "k").await.expect(201);
 }

@@ -212,6 +212,11 @@ fn wire_amount(amount: Vnd) -> Result<String, AmountOutOfRange> {
     Ok(hundredths.to_string())
 }
 
+/// Whether VNPAY takes this amount.
+pub fn check_amount(amount: Vnd) -> Result<(), AmountOutOfRange> {
+    wire_amount(amount).map(drop)
+}
+
 /// đồng × 100 → đồng; `None` for anything but a positive whole number of đồng.
 fn read_amount(text: &str) -> Option<Vnd> {
     if text.is_empty() || text.len() > 15 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
