@@ -46,7 +46,12 @@ plate="30K-$((100 + RANDOM % 900)).$(digits 2)"
 call "A driver asks for a code" POST "$api/v1/auth/otp" "{\"phone\":\"$phone\"}"
 expect 202
 challenge=$(get .challenge_id)
-call "The code arrives by SMS (the sandbox is the carrier)" GET "$sandbox/sms?phone=%2B84${phone#0}"
+inbox="$sandbox/sms?phone=%2B84${phone#0}"
+for _ in $(seq 60); do
+  [ "$(curl -sS --max-time 30 "$inbox" | jq '.items | length')" = 0 ] || break
+  sleep 0.5
+done
+call "The code arrives by SMS (the sandbox is the carrier)" GET "$inbox"
 expect 200
 code=$(get '.items[0].text' | grep -oE '[0-9]{6}' | head -n 1)
 call "and logs the driver in" POST "$api/v1/auth/token" \

@@ -42,6 +42,10 @@ sandbox=$(setting sandbox)
 post() { curl -fsS --max-time 30 -H 'Content-Type: application/json' -d "$2" "$api$1"; }
 
 challenge=$(post /v1/auth/otp '{"phone":"0912345678"}' | jq -er .challenge_id)
+for _ in $(seq 60); do
+  [ "$(curl -fsS "$sandbox/sms?phone=%2B84912345678" | jq '.items | length')" = 0 ] || break
+  sleep 0.5
+done
 code=$(curl -fsS "$sandbox/sms?phone=%2B84912345678" | jq -er '.items[0].text' | grep -oE '[0-9]{6}' | head -n 1)
 driver=$(post /v1/auth/token "{\"grant_type\":\"otp\",\"challenge_id\":\"$challenge\",\"code\":\"$code\"}" | jq -er .access_token)
 operator=$(post /v1/auth/token "$(jq -nc --arg u "$(setting operator_username)" \
