@@ -18,6 +18,7 @@ use crate::tariffs::book::TariffBook;
 use crate::web::observe::observe;
 use crate::web::ordered;
 use crate::web::rate_limit::RateLimits;
+use crate::web::slow_sender;
 use crate::{on_conn, payments, routes};
 
 /// The contract as JSON, converted once at start, for readers that cannot take YAML.
@@ -98,6 +99,7 @@ pub async fn run(
         let parts = parts.clone();
         ActixApp::new().wrap(from_fn(observe)).configure(move |config| parts.configure(config))
     })
+    .on_connect(slow_sender::remember)
     .workers(workers)
     .max_connections(settings.connections_max)
     .client_request_timeout(Duration::from_secs(5))

@@ -90,9 +90,13 @@ pub async fn extend(
 
 /// The end of the bought time after `minutes` more; `None` when that is more than can be bought.
 fn extended(started_at: Timestamp, paid_until: Timestamp, minutes: i64) -> Option<Timestamp> {
+    // First: a duration of too many minutes cannot even be written down.
+    if !(1..=PAID_MINUTES_MAX).contains(&minutes) {
+        return None;
+    }
     let until = paid_until.checked_add(SignedDuration::from_mins(minutes)).ok()?;
     let longest = started_at.checked_add(SignedDuration::from_mins(PAID_MINUTES_MAX)).ok()?;
-    (minutes >= 1 && until <= longest).then_some(until)
+    (until <= longest).then_some(until)
 }
 
 /// Locks a session's capacity row and then the session, if the caller may see it. Fails with

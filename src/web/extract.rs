@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::problem::{Code, FieldError, Problem};
+use super::slow_sender;
 use crate::platform::App;
 
 /// The most bytes of an ordinary body. The largest one that drivers send has 2 KiB.
@@ -46,12 +47,17 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest for Json<T, MAX> {
         let payload = payload.take();
         let app = request.app_data::<web::Data<App>>();
         let limit = app.map_or(5_000, |app| app.config().server.body_timeout_ms);
+        let request = request.clone();
         Box::pin(async move {
             if !is_json {
                 return Err(Problem::new(Code::UnsupportedMediaType));
             }
             let limit = Duration::from_millis(limit);
-            parse_json(&read_body(payload, MAX, limit).await?)
+            let body = read_body(payload, MAX, limit).await;
+            if matches!(&body, Err(problem) if problem.code() == Code::RequestTimeout) {
+                slow_sender::cut_off_soon(&request);
+            }
+            parse_json(&body?)
         })
     }
 }

@@ -7,3 +7,4 @@ pub mod ordered;
 pub mod problem;
 pub mod query;
 pub mod rate_limit;
+pub mod slow_sender;
