@@ -238,6 +238,53 @@ fn run_audit(var: &Var) -> (bool, String) {
     (done.status.success(), text)
 }
 
+/// Lots near Hoàn Kiếm lake where one pays when leaving and all drivers find room at once.
+async fn usable_lots(business: &Business) -> Vec<String> {
+    let path = "/v1/lots/search?lat=21.0287&lng=105.8524&radius_m=3000&vehicle_class=car&limit=50";
+    let (status, found) = business.get(path, "").await;
+    assert_eq!(status, 200, "{found}");
+    let mut usable = Vec::new();
+    for lot in found["items"].as_array().unwrap() {
+        let roomy = lot["free_spaces"].as_i64() >= Some(i64::try_from(DRIVERS).unwrap());
+        let id = lot["id"].as_str().unwrap().to_owned();
+        let (_, detail) = business.get(&format!("/v1/lots/{id}"), "").await;
+        if roomy && detail["sale_mode"] == "pay_on_exit" && lot["open_now"] == true {
+            usable.push(id);
+        }
+    }
+    assert!(!usable.is_empty(), "no lot to park at");
+    usable
+}
+
+/// Whatever was acknowledged is there, and what was paid stays paid.
+async fn check_journal(business: &Business, tokens: &[String]) {
+    let reservations = std::mem::take(&mut *business.journal.reservations.lock().unwrap());
+    for (driver, id) in reservations {
+        let (status, _) = business.get(&format!("/v1/reservations/{id}"), &tokens[driver]).await;
+        assert_eq!(status, 200, "a hold that was acknowledged is gone");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let refunds = std::mem::take(&mut *business.journal.refunds.lock().unwrap());
+    for id in refunds {
+        loop {
+            let (status, refund) =
+                business.get(&format!("/v1/refunds/{id}"), &business.finance).await;
+            assert_eq!(status, 200, "a refund that was acknowledged is gone");
+            if refund["status"] == "succeeded" {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the refund does not end: {refund}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    let paid = std::mem::take(&mut *business.journal.paid.lock().unwrap());
+    for (driver, id) in paid {
+        let (_, payment) = business.get(&format!("/v1/payments/{id}"), &tokens[driver]).await;
+        let status = payment["status"].as_str().unwrap_or_default();
+        assert!(matches!(status, "succeeded" | "partially_refunded"), "{payment}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_in_the_middle_of_business_lose_nothing_and_double_nothing() {
     ensure_sandbox();
@@ -256,33 +303,13 @@ async fn fifty_kills_in_the_middle_of_business_lose_nothing_and_double_nothing()
         stays: AtomicUsize::new(0),
         journal: Journal::default(),
     });
-    let path = "/v1/lots/search?lat=21.0287&lng=105.8524&radius_m=3000&vehicle_class=car&limit=50&only_free=true";
-    let (status, lots) = business.get(path, "").await;
-    assert_eq!(status, 200, "{lots}");
-    let lots: Vec<String> = lots["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|lot| lot["free_spaces"].as_i64() >= Some(i64::try_from(DRIVERS).unwrap()))
-        .filter(|lot| lot["sale_mode"].as_str().is_none_or(|mode| mode == "pay_on_exit"))
-        .map(|lot| lot["id"].as_str().unwrap().to_owned())
-        .collect();
-    let mut usable = Vec::new();
-    for lot in lots {
-        let (_, detail) = business.get(&format!("/v1/lots/{lot}"), "").await;
-        if detail["sale_mode"] == "pay_on_exit" {
-            usable.push(lot);
-        }
-    }
-    assert!(!usable.is_empty(), "no lot to park at");
+    let lots = usable_lots(&business).await;
     let mut drivers = Vec::new();
     for number in 0..DRIVERS {
         let (token, vehicle) = business.log_in(number).await;
-        let lot = usable[number % usable.len().min(3)].clone();
-        drivers.push((
-            token.clone(),
-            tokio::spawn(Arc::clone(&business).drive(number, token, vehicle, lot)),
-        ));
+        let lot = lots[number % lots.len().min(3)].clone();
+        let day = Arc::clone(&business).drive(number, token.clone(), vehicle, lot);
+        drivers.push((token, tokio::spawn(day)));
     }
     for _ in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(rand::random_range(50..700))).await;
@@ -295,31 +322,9 @@ async fn fifty_kills_in_the_middle_of_business_lose_nothing_and_double_nothing()
         tokens.push(token);
     }
     assert!(business.stays.load(Ordering::SeqCst) >= DRIVERS, "hardly anything happened");
-
-    // Whatever was acknowledged is there.
-    for (driver, id) in business.journal.reservations.lock().unwrap().clone() {
-        let (status, _) = business.get(&format!("/v1/reservations/{id}"), &tokens[driver]).await;
-        assert_eq!(status, 200, "a hold that was acknowledged is gone");
-    }
-    let deadline = Instant::now() + PATIENCE;
-    for id in business.journal.refunds.lock().unwrap().clone() {
-        loop {
-            let (status, refund) =
-                business.get(&format!("/v1/refunds/{id}"), &business.finance).await;
-            assert_eq!(status, 200, "a refund that was acknowledged is gone");
-            if refund["status"] == "succeeded" {
-                break;
-            }
-            assert!(Instant::now() < deadline, "the refund does not end: {refund}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-    for (driver, id) in business.journal.paid.lock().unwrap().clone() {
-        let (_, payment) = business.get(&format!("/v1/payments/{id}"), &tokens[driver]).await;
-        let status = payment["status"].as_str().unwrap_or_default();
-        assert!(matches!(status, "succeeded" | "partially_refunded"), "{payment}");
-    }
+    check_journal(&business, &tokens).await;
     // The last jobs may still be at work.
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (clean, text) = run_audit(&var);
         if clean {

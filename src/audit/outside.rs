@@ -55,10 +55,10 @@ fn compare(ours: &[OurMovement], lines: &[BookLine]) -> (Vec<String>, Vec<String
         let entry = theirs.entry(&line.merchant_ref).or_default();
         match (line.kind.as_str(), line.state.as_str()) {
             ("payment", "paid") => {
-                entry.captured_vnd = entry.captured_vnd.saturating_add(line.amount_vnd)
+                entry.captured_vnd = entry.captured_vnd.saturating_add(line.amount_vnd);
             }
             ("refund", "processing" | "done") => {
-                entry.refunded_vnd = entry.refunded_vnd.saturating_add(line.amount_vnd)
+                entry.refunded_vnd = entry.refunded_vnd.saturating_add(line.amount_vnd);
             }
             _ => {}
         }

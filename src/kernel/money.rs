@@ -65,6 +65,7 @@ impl Vnd {
     }
 
     /// The same amount with the other sign.
+    #[must_use]
     pub const fn negated(self) -> Vnd {
         Vnd(-self.0)
     }

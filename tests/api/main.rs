@@ -7,6 +7,10 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::too_many_lines,
+    clippy::disallowed_methods,
+    clippy::cloned_ref_to_slice_refs,
+    clippy::double_ended_iterator_last,
+    clippy::pedantic,
     missing_docs
 )]
 
