@@ -5,10 +5,11 @@ use anyhow::Context as _;
 use super::children::{Ports, Settings};
 use super::endpoints::Endpoints;
 use super::secrets::Secrets;
-use super::store::{self, NewStaff};
+use super::store;
+use crate::auth::RoleName;
 use crate::auth::api_keys::ApiKey;
-use crate::auth::password::hash_password;
 use crate::kernel::ids::{LotId, OperatorId};
+use crate::operators::{self, NewStaff};
 use crate::platform::App;
 use crate::{cli, lots};
 
@@ -43,8 +44,11 @@ pub(super) async fn prepare(settings: &Settings, secrets: &mut Secrets) -> anyho
         super::say(&format!("seeded {added} real lots of Hanoi with the printed tariffs"));
     }
     let mut conn = app.db().pool().acquire().await?;
-    let operator = store::operator(&mut conn, OPERATOR).await?;
-    let operator2 = store::operator(&mut conn, OPERATOR2).await?;
+    let operator = operators::store::id_by_code(&mut conn, OPERATOR).await?;
+    let operator2 = operators::store::id_by_code(&mut conn, OPERATOR2).await?;
+    let (Some(operator), Some(operator2)) = (operator, operator2) else {
+        anyhow::bail!("the seeded operators are missing");
+    };
     let logins = Logins {
         operator_api_key: api_key(&app, secrets, "operator_api_key", operator).await?,
         operator2_api_key: api_key(&app, secrets, "operator2_api_key", operator2).await?,
@@ -52,16 +56,17 @@ pub(super) async fn prepare(settings: &Settings, secrets: &mut Secrets) -> anyho
         operator_password: password(secrets, "operator_password")?,
         finance_password: password(secrets, "finance_password")?,
     };
-    for (username, password, operator, role) in [
-        (OPERATOR_USERNAME, &logins.operator_password, Some(operator), "manager"),
-        (FINANCE_USERNAME, &logins.finance_password, None, "finance"),
-    ] {
-        let password_hash = hash_password(password, &app.random_bytes())
-            .context("a password could not be hashed")?;
-        let staff = NewStaff { id: app.new_id(), operator, username, password_hash, role };
-        store::put_staff(&mut conn, &staff, app.now()).await?;
-    }
     drop(conn);
+    // Known names get the password again, so that a run whose secrets were made anew can be
+    // logged in to.
+    for (username, password, operator_id, role) in [
+        (OPERATOR_USERNAME, &logins.operator_password, Some(operator), RoleName::Manager),
+        (FINANCE_USERNAME, &logins.finance_password, None, RoleName::Finance),
+    ] {
+        let (username, password) = (username.to_owned(), password.clone());
+        let new = NewStaff { username, password, role, operator_id };
+        operators::service::employ(&app, new).await?;
+    }
     app.db().pool().close().await;
     Ok(logins)
 }
@@ -80,8 +85,7 @@ async fn api_key(
     let mut random = [0_u8; 32];
     hex::decode_to_slice(secrets.get(name)?, &mut random).context("an API key is damaged")?;
     let key = ApiKey::new(random);
-    let mut conn = app.db().pool().acquire().await?;
-    store::put_api_key(&mut conn, app.new_id(), operator, &key.hash(), app.now()).await?;
+    operators::service::keep_api_key(app, operator, "iparking dev", &key).await?;
     Ok(key.expose())
 }
 

@@ -11,19 +11,6 @@ use crate::auth::RoleName;
 use crate::kernel::ids::OperatorId;
 use crate::platform::db::DbError;
 
-/// A company that runs lots.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operator {
-    /// Which.
-    pub id: OperatorId,
-    /// Its short name: `khaithac-hanoi`.
-    pub code: String,
-    /// Its full name.
-    pub name: String,
-    /// For receipts.
-    pub tax_code: String,
-}
-
 /// Someone to be employed. No `Debug`: it holds a password.
 pub struct NewStaff {
     /// Lower-case letters, digits, dots, dashes, underscores; 3 to 64.

@@ -4,38 +4,22 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::postgres::PgConnection;
 
-use super::{NewStaff, Operator};
+use super::NewStaff;
 use crate::kernel::ids::{ApiKeyId, OperatorId, StaffId};
 use crate::platform::db::DbError;
 
-/// An operator by id.
-pub async fn operator(
-    conn: &mut PgConnection,
-    id: OperatorId,
-) -> Result<Option<Operator>, DbError> {
-    let operator = sqlx::query_as!(
-        Operator,
-        r#"select id as "id: OperatorId", code, name, tax_code from operators where id = $1"#,
-        id.get(),
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(operator)
-}
-
-/// An operator by its short name.
-pub async fn operator_by_code(
+/// The operator of this code.
+pub async fn id_by_code(
     conn: &mut PgConnection,
     code: &str,
-) -> Result<Option<Operator>, DbError> {
-    let operator = sqlx::query_as!(
-        Operator,
-        r#"select id as "id: OperatorId", code, name, tax_code from operators where code = $1"#,
+) -> Result<Option<OperatorId>, DbError> {
+    let id = sqlx::query_scalar!(
+        r#"select id as "id: OperatorId" from operators where code = $1"#,
         code,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(operator)
+    Ok(id)
 }
 
 /// Employs someone; a known username gets the new password, role and employer.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use iparking::auth::RoleName;
+use iparking::auth::{Principal, RoleName};
+use iparking::operators;
 use serde_json::{Value, json};
 
 use crate::support::actors::random_phone;
@@ -231,7 +232,9 @@ async fn dismissed_staff_are_out_at_once() {
     let token = finance.token();
     let books = |token: &str| app.client.get("/v1/finance/trial-balance").token(token).send();
     books(&token).await.expect(200);
-    sqlx::query("update staff set disabled_at = now()").execute(app.pool()).await.unwrap();
+    let Principal::Staff(staff) = finance.principal else { panic!("finance is staff") };
+    let mut conn = app.pool().acquire().await.unwrap();
+    operators::store::disable_staff(&mut conn, staff.id, app.app.now()).await.unwrap();
     books(&token).await.expect_problem(401, "unauthenticated");
 }
 
