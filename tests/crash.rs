@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dev::{Dev, Var, ensure_sandbox, free_port, kill, pids};
+use dev::{Dev, Var, ensure_sandbox, free_ports, kill, pids};
 use serde_json::{Value, json};
 
 const KILLS: usize = 50;
@@ -290,7 +290,7 @@ async fn fifty_kills_in_the_middle_of_business_lose_nothing_and_double_nothing()
     ensure_sandbox();
     let var = Var::new();
     let settings = [("IPARKING_RATE_LIMITS", "off")];
-    let mut dev = Dev::start_with(&var, (free_port(), free_port()), 1, &settings);
+    let mut dev = Dev::start_with(&var, free_ports(), 1, &settings);
     let endpoints = dev.wait_until_ready(&var);
     let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     let finance = finance_token(&http, &endpoints).await;

@@ -62,13 +62,13 @@ impl Drop for Var {
     }
 }
 
-/// A port that is free now and that Linux lends to nobody by itself: ephemeral ports, from 32768
-/// up, could be taken between a kill and the restart.
-pub fn free_port() -> u16 {
+/// Ports for the API (two servers) and the sandbox, below the range from which the kernel takes
+/// ports for everybody else, so that they stay free until they are used.
+pub fn free_ports() -> (u16, u16) {
     loop {
-        let port = rand::random_range(15_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        let first: u16 = rand::random_range(20_000..32_000);
+        if (first..first + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return (first, first + 2);
         }
     }
 }
