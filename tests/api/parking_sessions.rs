@@ -225,13 +225,13 @@ async fn a_quote_binds_the_price_of_the_stay_it_was_for() {
     let other = start(&driver, "b", with(elsewhere, quote.str("id"))).await;
     other.expect_problem(422, "quote_mismatch");
     let bound = start(&driver, "c", with(lot, quote.str("id"))).await.expect(201);
-    app.advance(minutes(120));
+    app.advance(minutes(119));
     assert_eq!(stop(&driver, &bound).await.expect(200).int("fare_vnd"), 50_000);
     start(&driver, "d", with(lot, quote.str("id"))).await.expect_problem(409, "quote_expired");
 
     let (driver, car) = app.drivers_with_cars(1).await.remove(0);
     let free = start(&driver, "e", json!({"lot_id": lot, "vehicle_id": car})).await.expect(201);
-    app.advance(minutes(120));
+    app.advance(minutes(119));
     assert_eq!(stop(&driver, &free).await.expect(200).int("fare_vnd"), 180_000);
 }
 
@@ -244,7 +244,7 @@ async fn coming_back_at_once_continues_the_stay() {
     let body = json!({"lot_id": lot, "vehicle_id": car});
     // Three hours in one piece cost 85,000; in pieces of two and one they would be 75,000.
     let first = start(&driver, "a", body.clone()).await.expect(201);
-    app.advance(minutes(120));
+    app.advance(minutes(119));
     assert_eq!(stop(&driver, &first).await.expect(200).int("fare_vnd"), 50_000);
     app.advance(minutes(5));
     let second = start(&driver, "b", body).await.expect(201);
@@ -257,10 +257,10 @@ async fn coming_back_at_once_continues_the_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stay_that_nobody_ends_is_priced_as_if_it_ended_in_time() {
     let app = TestApp::start().await;
-    app.advance_to_hanoi(time(8, 0, 1, 0));
     let lot = app.car_lot(9).await;
     let (driver, car) = app.drivers_with_cars(1).await.remove(0);
     let body = json!({"lot_id": lot, "vehicle_id": car});
+    app.advance_to_hanoi(time(8, 0, 1, 0));
     let session = start(&driver, "a", body).await.expect(201);
     app.advance(minutes(1_439));
     assert_eq!(end_forgotten(&app.app).await.unwrap(), 0);
