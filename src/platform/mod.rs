@@ -113,6 +113,14 @@ impl App {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         use tracing::Instrument;
+        // A new task knows neither the span nor the request by itself.
+        let request_id = telemetry::current_request_id();
+        let work = async move {
+            match request_id {
+                Some(id) => telemetry::with_request_id(id, work).await,
+                None => work.await,
+            }
+        };
         self.inner.runtime.spawn(work.in_current_span()).await.ok()
     }
 

@@ -37,3 +37,18 @@ async fn metrics_are_on_the_private_port_only() {
     assert!(metrics.text.contains("http_requests_total"));
     app.client.get("/metrics").unchecked().send().await.expect_problem(404, "not_found");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_carries_the_id_of_the_request_that_caused_it() {
+    // The carrier is away, so the code's job stays.
+    let app = TestApp::start().await;
+    let body = serde_json::json!({"phone": "0912345678"});
+    let answer = app.client.post("/v1/auth/otp").json(body).send().await.expect(202);
+    let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+    let kinds: Vec<String> = sqlx::query_scalar("select kind from jobs where request_id = $1")
+        .bind(&id)
+        .fetch_all(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(kinds, ["send_code"]);
+}
