@@ -15,7 +15,7 @@ use crate::payments::service::Payments;
 use crate::platform::db::DbError;
 use crate::platform::jobs::{self, ClaimedJob, NewJob};
 use crate::platform::{App, idempotency, telemetry};
-use crate::{in_tx, on_conn, parking_sessions, payments, reservations};
+use crate::{in_tx, occupancy, on_conn, parking_sessions, payments, reservations};
 
 /// What becomes of a job that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,7 @@ const SCHEDULES: &[(&str, i64)] = &[
     ("end_forgotten_sessions", 60),
     ("expire_holds", 1),
     ("forget_old_logins", 86_400),
+    ("forget_old_readings", 3_600),
     ("reap_idempotency_keys", 3_600),
 ];
 
@@ -58,6 +59,10 @@ async fn work(app: &App, payments: &Payments, job: &ClaimedJob) -> anyhow::Resul
         }
         "forget_old_logins" => {
             auth::service::forget_old(app).await?;
+            Ok(Outcome::Done)
+        }
+        "forget_old_readings" => {
+            occupancy::report::forget_old_readings(app).await?;
             Ok(Outcome::Done)
         }
         "reap_idempotency_keys" => {

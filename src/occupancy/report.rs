@@ -2,13 +2,19 @@
 
 use std::collections::HashMap;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::service::Occupancy;
 use super::{OccupancyError, RawReading, Taken, check, store};
-use crate::in_tx;
 use crate::kernel::ids::{LotId, OperatorId};
 use crate::kernel::vehicle::VehicleClass;
 use crate::lots::capacity::CapacityRow;
 use crate::lots::{self, LotError};
+use crate::platform::App;
+use crate::{in_tx, on_conn};
+
+/// Steps of removing old readings in one run.
+const PRUNES_MAX: u32 = 100;
 
 /// Takes a report about an operator's lot: all readings or none. Shown before it returns, so that
 /// the next search on this server has the new numbers.
@@ -64,4 +70,22 @@ pub async fn set_capacity(
     let row = row?;
     occupancy.show(&[row]).await;
     Ok(row)
+}
+
+/// Removes readings older than [`store::KEPT_DAYS`]; gives their number. For the schedule: what is
+/// left over after a bounded number of steps goes in the next hour.
+pub async fn forget_old_readings(app: &App) -> Result<u64, OccupancyError> {
+    let kept = SignedDuration::from_hours(24 * store::KEPT_DAYS);
+    let before = app.now().checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut total = 0_u64;
+    for _ in 0..PRUNES_MAX {
+        let pruned: Result<u64, OccupancyError> =
+            on_conn!(app.db(), |conn| Ok(store::prune(conn, before).await?));
+        let pruned = pruned?;
+        total = total.saturating_add(pruned);
+        if pruned == 0 {
+            break;
+        }
+    }
+    Ok(total)
 }

@@ -89,30 +89,73 @@ async fn repeats_are_free_and_older_readings_change_nothing() {
     assert_eq!(report(&device, lot, &twice).await, (1, 1, 0));
 }
 
+/// What a device counted over a while, and the order in which several senders deliver it: each
+/// reading twice, forwards and backwards, side by side. In the end a sender that was long without
+/// a network hands in the oldest reading once more.
+fn replay(app: &TestApp) -> (Vec<Vec<Value>>, Value) {
+    let readings: Vec<Value> = (0..40).map(|n| reading(app, n % 11, n, 600 - n * 10)).collect();
+    let senders = (0..8).map(|sender| {
+        let mut part: Vec<Value> = readings.iter().skip(sender % 4).step_by(4).cloned().collect();
+        if sender >= 4 {
+            part.reverse();
+        }
+        part
+    });
+    (senders.collect(), readings[0].clone())
+}
+
+/// Free spaces once every reading of [`replay`] has arrived.
+const FREE_AFTER_REPLAY: i64 = 10 - 39 % 11;
+
 #[tokio::test]
 async fn replays_in_any_order_end_in_the_same_picture() {
     let app = TestApp::start().await;
     let (lot, device) = lot_with_device(&app).await;
-    let readings: Vec<Value> = (0..40).map(|n| reading(&app, n % 11, n, 600 - n * 10)).collect();
-    // Each reading twice, from several senders, in different orders.
-    let senders = (0..8).map(|sender| {
-        let mut part: Vec<Value> = readings.iter().skip(sender % 4).step_by(4).cloned().collect();
-        if sender % 2 == 1 {
-            part.reverse();
-        }
+    let (senders, last) = replay(&app);
+    let sending = senders.into_iter().map(|part| {
         let device = device.clone();
         async move {
-            let mut accepted = 0;
+            let mut new = 0;
             for reading in part {
-                let (new, _, stale) = report(&device, lot, &[reading]).await;
-                accepted += new + stale;
+                let (accepted, _, stale) = report(&device, lot, &[reading]).await;
+                new += accepted + stale;
             }
-            accepted
+            new
         }
     });
-    let new: i64 = futures_util::future::join_all(senders).await.into_iter().sum();
+    let new: i64 = futures_util::future::join_all(sending).await.into_iter().sum();
     assert_eq!(new, 40, "each reading is new once");
-    assert_eq!(free_cars(&app.client, lot).await, 10 - 39 % 11);
+    assert_eq!(report(&device, lot, &[last]).await, (0, 1, 0));
+    assert_eq!(free_cars(&app.client, lot).await, FREE_AFTER_REPLAY);
+}
+
+/// The naive version: what arrives is what is. The same replay leaves an old picture behind, so
+/// the test above can tell right from wrong.
+#[tokio::test]
+async fn a_naive_replay_ends_in_an_old_picture() {
+    let app = TestApp::start().await;
+    let (lot, _device) = lot_with_device(&app).await;
+    let (senders, last) = replay(&app);
+    let take = |reading: Value| {
+        sqlx::query("update lot_capacity set observed = $2, observed_at = now() where lot_id = $1")
+            .bind(lot.get())
+            .bind(i32::try_from(reading["occupied"].as_i64().unwrap()).unwrap())
+            .execute(app.pool())
+    };
+    let sending = senders.into_iter().map(|part| async move {
+        for reading in part {
+            take(reading).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(sending).await;
+    take(last).await.unwrap();
+    let seen: i32 =
+        sqlx::query_scalar("select observed from lot_capacity where lot_id = $1 limit 1")
+            .bind(lot.get())
+            .fetch_one(app.pool())
+            .await
+            .unwrap();
+    assert_ne!(10 - i64::from(seen), FREE_AFTER_REPLAY);
 }
 
 #[tokio::test]
