@@ -133,6 +133,16 @@ impl Bed {
     }
 }
 
+impl Drop for Bed {
+    /// After an error: asks the product to stop. It is not waited for.
+    fn drop(&mut self) {
+        if let Some(pid) = self.child.id() {
+            let mut kill = std::process::Command::new("kill");
+            kill.arg("-TERM").arg(pid.to_string()).status().ok();
+        }
+    }
+}
+
 /// Removes the folder of an earlier run, and what it links to.
 ///
 /// # Errors

@@ -93,13 +93,21 @@ impl Options {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        // One thread: the client shares the processors with what it measures.
-        Command::Run(options) => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?
-            .block_on(rows::run(&options)),
+fn main() -> std::process::ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(options) => measure(&options),
         Command::Bare { port, bytes } => bare::serve(port, bytes),
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            report::say(&format!("{error:#}"));
+            std::process::ExitCode::FAILURE
+        }
     }
+}
+
+fn measure(options: &Options) -> anyhow::Result<()> {
+    // One thread: the client shares the processors with what it measures.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(rows::run(options))
 }

@@ -56,6 +56,17 @@ pub async fn prepare(conn: &mut PgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Statements that must stand alone.
+///
+/// # Errors
+/// When PostgreSQL refuses.
+pub async fn tidy(conn: &mut PgConnection, statements: &[&'static str]) -> anyhow::Result<()> {
+    for statement in statements {
+        sqlx::raw_sql(*statement).execute(&mut *conn).await.context("cannot tidy up")?;
+    }
+    Ok(())
+}
+
 /// Copies the real lots, with capacities, zones and tariffs, over the city until there are
 /// `count`.
 ///
@@ -111,10 +122,9 @@ pub async fn roomy_lots(conn: &mut PgConnection) -> anyhow::Result<Vec<Uuid>> {
         update lots set opening_hours = '{"always": true}', hold_minutes = 120, updated_at = now();
         update lot_capacity set capacity = 100000, version = version + 1
         where vehicle_class = 'car';
-        vacuum analyze lots;
-        vacuum analyze lot_capacity;
     "#;
     sqlx::raw_sql(statements).execute(&mut *conn).await.context("cannot make room")?;
+    tidy(conn, &["vacuum analyze lots", "vacuum analyze lot_capacity"]).await?;
     let lots = sqlx::query_scalar(
         "select lot_id from lot_capacity where vehicle_class = 'car' order by lot_id",
     );
@@ -169,13 +179,15 @@ pub async fn end_holds(conn: &mut PgConnection) -> anyhow::Result<()> {
     let statements = "
         update reservations set status = 'cancelled', ended_at = now() where status = 'held';
         update lot_capacity set held = 0, version = version + 1 where held > 0;
-        vacuum analyze reservations;
-        vacuum analyze lot_capacity;
-        vacuum bench_hot;
-        checkpoint;
     ";
-    sqlx::raw_sql(statements).execute(conn).await.context("cannot end the holds")?;
-    Ok(())
+    sqlx::raw_sql(statements).execute(&mut *conn).await.context("cannot end the holds")?;
+    let after = [
+        "vacuum analyze reservations",
+        "vacuum analyze lot_capacity",
+        "vacuum bench_hot",
+        "checkpoint",
+    ];
+    tidy(conn, &after).await
 }
 
 /// The database's clock, in seconds.

@@ -12,6 +12,7 @@ use crate::Options;
 use crate::bed::Bed;
 use crate::client::Load;
 use crate::report::{Row, say};
+use crate::seed::tidy;
 use crate::stats;
 
 /// What every stay here costs.
@@ -105,21 +106,24 @@ const SEED: &str = "
         now(), now() + interval '6 hours'
     from generate_series(0, PAYMENTS - 1) n;
     set session_replication_role = origin;
-    vacuum analyze payments;
-    vacuum analyze parking_sessions;
-    vacuum analyze provider_messages;
-    vacuum analyze ledger_transfers;
-    vacuum analyze ledger_entries;
-    checkpoint;
 ";
+
+const TIDY: &[&str] = &[
+    "vacuum analyze payments",
+    "vacuum analyze parking_sessions",
+    "vacuum analyze provider_messages",
+    "vacuum analyze ledger_transfers",
+    "vacuum analyze ledger_entries",
+    "checkpoint",
+];
 
 async fn seed(conn: &mut PgConnection, payments: u64) -> anyhow::Result<()> {
     let statements = SEED.replace("PAYMENTS", &payments.to_string());
     sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
-        .execute(conn)
+        .execute(&mut *conn)
         .await
         .context("cannot make payments")?;
-    Ok(())
+    tidy(conn, TIDY).await
 }
 
 /// Measures the row.
