@@ -3,11 +3,21 @@
 //! `docs/LOGGING.md` lists field names, levels and what is never logged.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// How often recorded durations are added up. Until then each is kept by itself.
+const ADD_UP_EVERY: Duration = Duration::from_secs(2);
+
+/// Upper bounds of the classes in which durations are counted.
+const SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Upper bounds for sizes of groups.
+const SIZES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 tokio::task_local! {
     /// The id of the request (or of the request that caused the job) at work.
@@ -35,11 +45,32 @@ pub fn start(default_filter: &str) {
 /// Installs the metrics recorder once per process.
 pub fn start_metrics() {
     METRICS.get_or_init(|| {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorder = builder().build_recorder();
         let handle = recorder.handle();
         drop(metrics::set_global_recorder(recorder));
+        let to_add_up = handle.clone();
+        let adding_up = move || {
+            loop {
+                std::thread::sleep(ADD_UP_EVERY);
+                to_add_up.run_upkeep();
+            }
+        };
+        // Without it, memory would grow with every request until somebody asks for `/metrics`.
+        if let Err(error) = std::thread::Builder::new().name("metrics".into()).spawn(adding_up) {
+            tracing::error!(%error, "metrics are added up only when they are asked for");
+        }
         handle
     });
+}
+
+fn builder() -> PrometheusBuilder {
+    // Only an empty list of bounds is refused.
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_size".into()), &SIZES)
+        })
+        .unwrap_or_default()
 }
 
 /// All metrics in Prometheus' text form.

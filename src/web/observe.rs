@@ -1,14 +1,17 @@
 //! One middleware around every request: its id, its span, its metrics, and problems for refusals
 //! that come from the library itself.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
+use metrics::{Counter, Histogram};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -37,14 +40,61 @@ pub async fn observe(
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
     let status = response.status();
-    let labels =
-        [("route", route), ("method", method.to_string()), ("status", status.as_str().to_owned())];
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_seconds").record(started.elapsed());
+    MEASURES.with_borrow_mut(|measures| measures.count(route, &method, status, started));
     if status.is_server_error() {
         span.in_scope(|| tracing::warn!(http.status = status.as_u16(), "request was not served"));
     }
     Ok(response)
+}
+
+thread_local! {
+    static MEASURES: RefCell<Measures> = RefCell::default();
+}
+
+/// This thread's handles to the metrics of requests: finding them anew for each request costs as
+/// much as a small handler.
+#[derive(Default)]
+struct Measures {
+    requests: HashMap<String, Vec<(&'static str, StatusCode, Counter)>>,
+    seconds: Option<Histogram>,
+}
+
+impl Measures {
+    fn count(&mut self, route: String, method: &Method, status: StatusCode, started: Instant) {
+        let seconds =
+            self.seconds.get_or_insert_with(|| metrics::histogram!("http_request_seconds"));
+        seconds.record(started.elapsed());
+        let method = method_label(method);
+        let known = self.requests.get(&route).and_then(|counters| {
+            counters.iter().find(|counter| counter.0 == method && counter.1 == status)
+        });
+        if let Some((_, _, counter)) = known {
+            counter.increment(1);
+            return;
+        }
+        let labels = [
+            ("route", route.clone()),
+            ("method", method.to_owned()),
+            ("status", status.as_str().to_owned()),
+        ];
+        let counter = metrics::counter!("http_requests_total", &labels);
+        counter.increment(1);
+        self.requests.entry(route).or_default().push((method, status, counter));
+    }
+}
+
+/// A method's name in metrics. Any token can be a method: a caller's inventions share one name.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// The library's own refusals (no such route, method not allowed, bad framing) as problems.
