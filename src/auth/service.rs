@@ -58,7 +58,9 @@ pub async fn request_code(
     let now = app.now();
     let id = app.new_id::<ChallengeId>();
     let seed = app.random_bytes::<32>();
+    // Whole seconds: every answer then has the same length, whoever asks.
     let expires_at = later(now, app.config().auth.otp_s);
+    let expires_at = Timestamp::from_second(expires_at.as_second()).unwrap_or(expires_at);
     // The code goes out at once; the job is there for when that fails or we die.
     let job = send_code::job(id, now);
     in_tx!(app.db(), "auth.request_code", |tx| {

@@ -67,9 +67,7 @@ fn builder() -> PrometheusBuilder {
     // Only an empty list of bounds is refused.
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
-        .and_then(|builder| {
-            builder.set_buckets_for_metric(Matcher::Suffix("_size".into()), &SIZES)
-        })
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".into()), &SIZES))
         .unwrap_or_default()
 }
 
