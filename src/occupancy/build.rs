@@ -25,7 +25,8 @@ pub struct Builder {
     numbers: HashMap<LotId, [Option<Snapshot>; CLASSES.len()]>,
     hours: Interned<OpeningHours>,
     operators: Interned<String>,
-    texts: String,
+    summaries: String,
+    folded: String,
 }
 
 #[derive(Debug)]
@@ -76,11 +77,11 @@ struct Summary<'a> {
 impl Builder {
     /// Adds a lot.
     pub fn lot(&mut self, lot: Lot) {
-        let text_at = small(self.texts.len());
+        let (summary_at, folded_at) = (small(self.summaries.len()), small(self.folded.len()));
         let summary = summary_of(&lot);
         let folded = format!("{}\n{}\n{}", fold(&lot.code), fold(&lot.name), fold(&lot.address));
-        self.texts.push_str(&summary);
-        self.texts.push_str(&folded);
+        self.summaries.push_str(&summary);
+        self.folded.push_str(&folded);
         let features = lot.feature_bits();
         self.lots.push(Gathered {
             at: lot.at,
@@ -94,7 +95,8 @@ impl Builder {
                 hold_minutes: lot.hold_minutes,
                 hours: self.hours.number(lot.opening_hours),
                 operator: self.operators.number(lot.operator_name),
-                text_at,
+                summary_at,
+                folded_at,
                 summary_len: u16::try_from(summary.len()).unwrap_or(u16::MAX),
                 folded_len: u16::try_from(folded.len()).unwrap_or(u16::MAX),
                 slots_at: 0,
@@ -116,7 +118,6 @@ impl Builder {
             let by_place = a.at.band().cmp(&b.at.band()).then(a.at.lng().total_cmp(&b.at.lng()));
             by_place.then(a.entry.id.cmp(&b.entry.id))
         });
-        self.texts.shrink_to_fit();
         let count = self.lots.len();
         let band_first = self.lots.first().map_or(0, |lot| lot.at.band());
         let mut index = Index {
@@ -129,7 +130,8 @@ impl Builder {
             slots: Vec::with_capacity(self.numbers.len()),
             hours: self.hours.values,
             operators: self.operators.values,
-            texts: self.texts,
+            summaries: String::with_capacity(self.summaries.len()),
+            folded: String::with_capacity(self.folded.len()),
             by_code: Vec::new(),
             serial: BUILT.fetch_add(1, Ordering::Relaxed),
         };
@@ -154,7 +156,13 @@ impl Builder {
             });
             index.lngs.push(lot.at.lng());
             index.by_id.insert(lot.entry.id, no);
-            index.entries.push(Entry { slots_at, ..lot.entry });
+            let summary_at = append(&mut index.summaries, &self.summaries, &lot.entry, |entry| {
+                (entry.summary_at, entry.summary_len)
+            });
+            let folded_at = append(&mut index.folded, &self.folded, &lot.entry, |entry| {
+                (entry.folded_at, entry.folded_len)
+            });
+            index.entries.push(Entry { slots_at, summary_at, folded_at, ..lot.entry });
         }
         index.band_starts.push(small(count));
         let mut by_code: Vec<u32> = (0..small(count)).collect();
@@ -163,6 +171,14 @@ impl Builder {
         index.slots.shrink_to_fit();
         index
     }
+}
+
+/// Copies a lot's piece of `from` to the end of `to`; gives its place there.
+fn append(to: &mut String, from: &str, entry: &Entry, piece: impl Fn(&Entry) -> (u32, u16)) -> u32 {
+    let (at, len) = piece(entry);
+    let (at, place) = (wide(at), small(to.len()));
+    to.push_str(from.get(at..at + usize::from(len)).unwrap_or_default());
+    place
 }
 
 fn rank(class: VehicleClass) -> usize {

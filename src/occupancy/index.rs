@@ -52,7 +52,8 @@ pub struct Entry {
     pub hold_minutes: i32,
     pub(super) hours: u32,
     pub(super) operator: u32,
-    pub(super) text_at: u32,
+    pub(super) summary_at: u32,
+    pub(super) folded_at: u32,
     pub(super) summary_len: u16,
     pub(super) folded_len: u16,
     pub(super) slots_at: u32,
@@ -98,8 +99,10 @@ pub struct Index {
     pub(super) slots: Vec<Slot>,
     pub(super) hours: Vec<OpeningHours>,
     pub(super) operators: Vec<String>,
-    /// Per lot the summary as JSON, then the folded words.
-    pub(super) texts: String,
+    /// The lots' summaries as JSON, in the order of the lots: neighbours share memory pages.
+    pub(super) summaries: String,
+    /// The lots' folded words, in the order of the lots.
+    pub(super) folded: String,
     /// All lots by code.
     pub(super) by_code: Vec<u32>,
     /// Another number for every index of this process.
@@ -168,8 +171,8 @@ impl Index {
 
     /// The lot's unchanging members as JSON, from `"id"` to `"features"`, without braces.
     pub fn summary(&self, entry: &Entry) -> &str {
-        let at = wide(entry.text_at);
-        self.texts.get(at..at + usize::from(entry.summary_len)).unwrap_or_default()
+        let at = wide(entry.summary_at);
+        self.summaries.get(at..at + usize::from(entry.summary_len)).unwrap_or_default()
     }
 
     /// The lot's code.
@@ -183,6 +186,11 @@ impl Index {
         self.entries.get(lot).map_or("", |entry| self.code(entry))
     }
 
+    /// All lots, in the order in which their words lie in memory.
+    pub fn entries(&self) -> impl Iterator<Item = (LotNo, &Entry)> {
+        self.entries.iter().enumerate()
+    }
+
     /// All lots by code, those after `after`.
     pub fn by_code<'a>(&'a self, after: &str) -> impl Iterator<Item = (LotNo, &'a Entry)> {
         let from = self.by_code.partition_point(|no| self.code_of(wide(*no)) <= after);
@@ -194,8 +202,8 @@ impl Index {
 
     /// The lot's code, name and address, lower case and without diacritics, each on a line.
     pub fn folded(&self, entry: &Entry) -> &str {
-        let at = wide(entry.text_at) + usize::from(entry.summary_len);
-        self.texts.get(at..at + usize::from(entry.folded_len)).unwrap_or_default()
+        let at = wide(entry.folded_at);
+        self.folded.get(at..at + usize::from(entry.folded_len)).unwrap_or_default()
     }
 
     /// The lot's opening hours.

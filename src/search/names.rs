@@ -1,6 +1,6 @@
 //! Lots by name, code or street, with or without diacritics.
 //!
-//! A scan over ready-folded text in memory: about a millisecond for ten thousand lots.
+//! A scan over ready-folded text that lies in one piece in memory.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -76,7 +76,7 @@ pub fn find<'a>(
         let from = after.map_or("", |place| &place.code);
         found.extend(index.by_code(from).take(limit + 1).map(|(no, entry)| (Fit::Name, no, entry)));
     } else {
-        for (no, entry) in index.by_code("") {
+        for (no, entry) in index.entries() {
             let Some(fit) = fit_of(index.folded(entry), question, &words) else { continue };
             let follows = after
                 .is_none_or(|place| (fit, index.code(entry)) > (place.fit, place.code.as_str()));
@@ -84,8 +84,7 @@ pub fn find<'a>(
                 found.push((fit, no, entry));
             }
         }
-        // Stable: lots of one fit stay in the order of their codes.
-        found.sort_by_key(|(fit, ..)| *fit);
+        found.sort_unstable_by_key(|(fit, _, entry)| (*fit, index.code(entry)));
     }
     let more = found.len() > limit;
     found.truncate(limit);
