@@ -38,6 +38,9 @@ impl Client {
     pub fn new(base: &str) -> Client {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))
+            // A connection of its own for each request: one that the server just closed, after
+            // refusing a header or a body that was too large, must not be used again.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
