@@ -162,7 +162,7 @@ impl Builder {
             let folded_at = append(&mut index.folded, &self.folded, &lot.entry, |entry| {
                 (entry.folded_at, entry.folded_len)
             });
-            index.entries.push(Entry { slots_at, summary_at, folded_at, ..lot.entry });
+            index.entries.push(Entry { summary_at, folded_at, slots_at, ..lot.entry });
         }
         index.band_starts.push(small(count));
         let mut by_code: Vec<u32> = (0..small(count)).collect();
