@@ -181,12 +181,7 @@ pub async fn end_holds(conn: &mut PgConnection) -> anyhow::Result<()> {
         update lot_capacity set held = 0, version = version + 1 where held > 0;
     ";
     sqlx::raw_sql(statements).execute(&mut *conn).await.context("cannot end the holds")?;
-    let after = [
-        "vacuum analyze reservations",
-        "vacuum analyze lot_capacity",
-        "vacuum bench_hot",
-        "checkpoint",
-    ];
+    let after = ["vacuum analyze reservations", "vacuum analyze lot_capacity", "vacuum bench_hot"];
     tidy(conn, &after).await
 }
 

@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -28,9 +29,9 @@ pub async fn observe(
     let app = request.app_data::<web::Data<App>>().cloned();
     let id = app.map(|app| app.new_id::<Uuid>()).unwrap_or_default().to_string();
     let method = request.method().clone();
-    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let route = Route::of(&request);
     let span = tracing::info_span!(
-        "http.request", request_id = %id, http.method = %method, http.route = %route,
+        "http.request", request_id = %id, http.method = %method, http.route = &*route.pattern,
     );
     let work =
         async { next.call(request).await.map(|done| as_problem(done.map_into_boxed_body())) };
@@ -40,7 +41,7 @@ pub async fn observe(
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
     let status = response.status();
-    MEASURES.with_borrow_mut(|measures| measures.count(route, &method, status, started));
+    route.count(&method, status, started.elapsed());
     if status.is_server_error() {
         span.in_scope(|| tracing::warn!(http.status = status.as_u16(), "request was not served"));
     }
@@ -48,38 +49,51 @@ pub async fn observe(
 }
 
 thread_local! {
-    static MEASURES: RefCell<Measures> = RefCell::default();
+    static ROUTES: RefCell<HashMap<Box<str>, Rc<Route>>> = RefCell::default();
+    static SECONDS: Histogram = metrics::histogram!("http_request_seconds");
 }
 
-/// This thread's handles to the metrics of requests: finding them anew for each request costs as
-/// much as a small handler.
-#[derive(Default)]
-struct Measures {
-    requests: HashMap<String, Vec<(&'static str, StatusCode, Counter)>>,
-    seconds: Option<Histogram>,
+/// A route pattern and this thread's handles to its metrics: finding them anew for each request
+/// costs as much as a small handler.
+struct Route {
+    pattern: Box<str>,
+    requests: RefCell<Vec<(&'static str, StatusCode, Counter)>>,
 }
 
-impl Measures {
-    fn count(&mut self, route: String, method: &Method, status: StatusCode, started: Instant) {
-        let seconds =
-            self.seconds.get_or_insert_with(|| metrics::histogram!("http_request_seconds"));
-        seconds.record(started.elapsed());
+impl Route {
+    /// The route that a request will take.
+    fn of(request: &ServiceRequest) -> Rc<Route> {
+        ROUTES.with_borrow_mut(|routes| {
+            // Only patterns are kept, so a path that is found is a pattern without parameters.
+            if let Some(route) = routes.get(request.path()) {
+                return Rc::clone(route);
+            }
+            let pattern = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+            let pattern = pattern.into_boxed_str();
+            let route = routes.entry(pattern.clone());
+            Rc::clone(
+                route.or_insert_with(|| Rc::new(Route { pattern, requests: RefCell::default() })),
+            )
+        })
+    }
+
+    fn count(&self, method: &Method, status: StatusCode, took: Duration) {
+        SECONDS.with(|seconds| seconds.record(took));
         let method = method_label(method);
-        let known = self.requests.get(&route).and_then(|counters| {
-            counters.iter().find(|counter| counter.0 == method && counter.1 == status)
-        });
+        let mut requests = self.requests.borrow_mut();
+        let known = requests.iter().find(|known| known.0 == method && known.1 == status);
         if let Some((_, _, counter)) = known {
             counter.increment(1);
             return;
         }
         let labels = [
-            ("route", route.clone()),
+            ("route", self.pattern.to_string()),
             ("method", method.to_owned()),
             ("status", status.as_str().to_owned()),
         ];
         let counter = metrics::counter!("http_requests_total", &labels);
         counter.increment(1);
-        self.requests.entry(route).or_default().push((method, status, counter));
+        requests.push((method, status, counter));
     }
 }
 

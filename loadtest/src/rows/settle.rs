@@ -105,6 +105,11 @@ const SEED: &str = "
         'https://127.0.0.1/back', '127.0.0.1', 'https://127.0.0.1/' || repeat('x', 400),
         now(), now() + interval '6 hours'
     from generate_series(0, PAYMENTS - 1) n;
+    -- Messages of yesterday: statistics of an empty table would make a plan that reads it whole.
+    insert into provider_messages (id, provider, kind, received_at, body, verdict, judged_at)
+    select bench_id(8, n), 'vnpay', 'ipn', now() - interval '1 day', repeat('x', 400),
+        'settled', now() - interval '1 day'
+    from generate_series(0, 19999) n;
     set session_replication_role = origin;
 ";
 
