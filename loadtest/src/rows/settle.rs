@@ -107,7 +107,7 @@ const SEED: &str = "
     from generate_series(0, PAYMENTS - 1) n;
     -- Messages of yesterday: statistics of an empty table would make a plan that reads it whole.
     insert into provider_messages (id, provider, kind, received_at, body, verdict, judged_at)
-    select bench_id(8, n), 'vnpay', 'ipn', now() - interval '1 day', repeat('x', 400),
+    select bench_id(9, n), 'vnpay', 'ipn', now() - interval '1 day', repeat('x', 400),
         'settled', now() - interval '1 day'
     from generate_series(0, 19999) n;
     set session_replication_role = origin;
