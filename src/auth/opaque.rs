@@ -11,7 +11,7 @@ pub fn write(prefix: &str, secret: &[u8; 32]) -> String {
     format!("{prefix}{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
-/// The secret of a text; `None` for anything [`write`] does not write.
+/// The secret of a text; `None` for anything [`write()`] does not write.
 pub fn read(prefix: &str, text: &str) -> Option<[u8; 32]> {
     let body = text.strip_prefix(prefix)?;
     // The length first: nobody makes us decode a megabyte.

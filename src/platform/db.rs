@@ -240,7 +240,7 @@ pub async fn pause_before_retry(name: &'static str, tries: u32) {
 ///
 /// The block is an async body that sees `tx: &mut PgConnection` and gives `Result<T, E>` with
 /// `E: From<DbError> + Error`. `Ok` commits, `Err` rolls back. A conflict with another
-/// transaction runs the block again, [`TX_TRIES`](crate::platform::db::TX_TRIES) times in all.
+/// transaction runs the block again, [`TX_TRIES`] times in all.
 /// Nothing slow and no call outside belongs in it.
 #[macro_export]
 macro_rules! in_tx {

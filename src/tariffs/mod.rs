@@ -1,7 +1,7 @@
 //! What parking costs.
 //!
 //! A tariff is a series of immutable versions; each is a [`PriceSheet`], checked once and then
-//! carried as [`TariffRules`]. [`price`] turns rules and a stay into an itemised [`Fare`]; it is
+//! carried as [`TariffRules`]. [`price()`] turns rules and a stay into an itemised [`Fare`]; it is
 //! pure and knows no lot, driver or database. Around it stand the store, the book that search
 //! prices with ([`book`]), quotes ([`quotes`]) and operators' changes ([`service`]).
 //!
